@@ -344,6 +344,76 @@ async def test_a_node_that_drains_does_not_begin_to_lead(
     assert keys(store) == ["alive/a", "members/a"]
 
 
+async def test_a_leader_that_drains_gives_up_the_lead_at_once_and_another_node_leads(
+    autojump_clock: MockClock, store: MemoryStore, nursery: trio.Nursery
+) -> None:
+    one, two = Person(store, "a", "1", publishes=True), Person(store, "b", "2", publishes=True)
+    nursery.start_soon(one.run)
+    await trio.sleep(2)
+    nursery.start_soon(two.run)
+    await trio.sleep(2)
+    lead, alive = one.membership.fence, CreatedAt(KEYS.alive("a"), store.entries[KEYS.alive("a")].created)
+    assert lead is not None
+    one.membership.drain()
+    # From now on it publishes and forgets nothing, even before the store has heard of it.
+    assert (one.membership.fence, one.membership.is_leader) == (None, False)
+    await trio.sleep(0.01)
+    # One commit says both.
+    writes, conditions = one.engine.commits[-1]
+    assert ([type(each) for each in writes], conditions) == ([Put, Delete], [alive, lead])
+    assert one.states()["a"] == "draining"
+    await trio.sleep(0.6)
+    assert two.membership.is_leader
+    before = len(one.engine.commits)
+    await trio.sleep(600)
+    assert two.membership.is_leader
+    assert len(one.engine.commits) == before
+
+
+async def test_a_node_that_drains_withdraws_its_bid(
+    autojump_clock: MockClock, store: MemoryStore, nursery: trio.Nursery
+) -> None:
+    one = Person(store, "a")
+    nursery.start_soon(one.run)
+    await trio.sleep(0.4)
+    one.membership.drain()
+    await trio.sleep(30)
+    assert keys(store) == ["alive/a", "members/a"]
+    assert one.states() == {"a": "draining"}
+
+
+async def test_a_bid_that_succeeds_after_the_drain_has_begun_is_given_up(
+    autojump_clock: MockClock, store: MemoryStore, nursery: trio.Nursery
+) -> None:
+    one = Person(store, "a")
+    nursery.start_soon(one.run)
+    await trio.sleep(0.3)
+    one.engine.delay = 0.5
+    await trio.sleep(0.4)
+    one.membership.drain()
+    await trio.sleep(0.4)
+    assert "leader" in keys(store)
+    assert not one.membership.is_leader
+    await trio.sleep(1.5)
+    assert keys(store) == ["alive/a", "members/a"]
+    assert one.states() == {"a": "draining"}
+
+
+async def test_the_lead_of_another_node_is_not_given_up(
+    autojump_clock: MockClock, store: MemoryStore, nursery: trio.Nursery
+) -> None:
+    one, two = Person(store, "a", "1"), Person(store, "b", "2")
+    nursery.start_soon(one.run)
+    await trio.sleep(2)
+    nursery.start_soon(two.run)
+    await trio.sleep(2)
+    fence = one.membership.fence
+    two.membership.drain()
+    await trio.sleep(10)
+    assert one.membership.fence == fence is not None
+    assert one.states() == {"a": "serving", "b": "draining"}
+
+
 async def test_a_node_that_ends_without_a_drain_stays_listed_as_away(
     autojump_clock: MockClock, store: MemoryStore, nursery: trio.Nursery
 ) -> None:

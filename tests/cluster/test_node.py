@@ -789,3 +789,23 @@ async def test_a_node_that_publishes_takes_the_lead_from_one_that_does_not(
             await trio.sleep(5)
             assert one.node.fence is not None
             assert Places("c").head in store.entries
+
+
+async def test_a_leader_that_drains_leaves_the_publishing_to_another_node(
+    autojump_clock: MockClock, no_threads: None
+) -> None:
+    store = MemoryStore()
+    async with Stage(store, settings=PUBLISHING).running() as one:
+        await trio.sleep(3)
+        async with Stage(store, "b", settings=PUBLISHING).running() as two:
+            await trio.sleep(3)
+            assert one.node.fence is not None
+            one.node.drain()
+            for number, each in enumerate((one, two)):
+                await each.node.publishing(Pipeline().publish)(tree(a=str(number)))
+            await trio.sleep(0.7)
+            assert one.node.fence is None
+            assert two.node.fence is not None
+            report = two.node.report()
+            assert report.published is not None
+            assert (report.leader, report.published.number, report.published.by) == ("b", 1, "b")

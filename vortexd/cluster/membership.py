@@ -93,7 +93,12 @@ class Membership:
 
     @property
     def fence(self) -> CreatedAt | None:
-        """The condition for every write of the leader, or None if this node doesn't lead."""
+        """The condition for every write of the leader, or None if this node doesn't lead, or drains."""
+        return self._lead if self._record.state == SERVING else None
+
+    @property
+    def _lead(self) -> CreatedAt | None:
+        """The condition that this node's entry of the leader is in force, or None if there is no such entry."""
         entry = self._roster.entry(self._keys.leader)
         if entry is None or self._lease is None or not self._lease.is_held or entry.lease != self._lease.id:
             return None
@@ -115,7 +120,10 @@ class Membership:
         self._wake()
 
     def drain(self) -> None:
-        """Tell the others that this node drains. Its record is removed when `run` is cancelled."""
+        """Tell the others that this node drains, and give up the leadership for good.
+
+        The record is removed when `run` is cancelled.
+        """
         self._record = attrs.evolve(self._record, state=DRAINING)
         self._wake()
 
@@ -150,7 +158,9 @@ class Membership:
         step = self._step(lease)
         if step is not None and step.is_bid:
             await trio.sleep(self._uniform(0.0, _BID_JITTER))
-            step = step if self._roster.entry(self._keys.leader) is None else None
+            # Meanwhile another node may lead, or this one may drain.
+            is_due = self._roster.entry(self._keys.leader) is None and self._record.state == SERVING
+            step = step if is_due else None
         if step is not None:
             try:
                 done = await engine.commit(step.writes, step.conditions)
@@ -176,7 +186,11 @@ class Membership:
             return self._join(alive, lease)
         self._taken_since, self._is_said = None, False
         record = self._roster.entry(self._keys.member(self._record.node))
-        if record is None or record.value != self._record.encoded():
+        is_written = record is not None and record.value == self._record.encoded()
+        if self._record.state != SERVING and (lead := self._lead) is not None:
+            # In one commit: a node that doesn't publish bids only once no node that publishes serves.
+            return _Step([self._own_record(), Delete(lead.key)], [CreatedAt(alive.key, alive.created), lead])
+        if not is_written:
             return _Step([self._own_record()], [CreatedAt(alive.key, alive.created)])
         if self._record.state != SERVING:
             return None
