@@ -106,10 +106,13 @@ class Stage:
     open_error: EngineError | None = None
     close_error: EngineError | None = None
     closing: float = 0.0
+    files: bytes | EngineError = b"1"
     node: Node = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        around = Surroundings(self.open, lambda low, high: self.uniform(low, high), lambda: 1e9, trio.current_time)
+        around = Surroundings(
+            self.open, lambda low, high: self.uniform(low, high), lambda: 1e9, trio.current_time, self.fingerprint
+        )
         self.node = Node(
             self.settings,
             self.name,
@@ -126,6 +129,12 @@ class Stage:
             raise self.open_error
         self.engines.append(self.engine(self))
         return self.engines[-1]
+
+    async def fingerprint(self, settings: ClusterSettings) -> bytes:
+        await trio.lowlevel.checkpoint()
+        if isinstance(self.files, EngineError):
+            raise self.files
+        return self.files
 
     def states(self) -> dict[str, str]:
         return {each.node: each.state for each in self.node.report().members}
@@ -422,12 +431,86 @@ async def test_settings_that_concern_the_way_to_the_store_make_a_new_engine(
             assert one.node.report().is_up
             assert one.states() == {"a": "serving"}
             assert one.node.fence is not None
-            # A file may have new content, so each reload makes a new engine if there is one.
+            # A reload that changes nothing keeps the engine, and so the lease and the leadership.
+            fence, lease = one.node.fence, one.store.entries[KEYS.alive("a")].lease
             one.node.replace(settings)
             await trio.sleep(2)
-            has_files = not changes.keys() & {"endpoints", "user"}
-            assert len(one.opened) == (3 if has_files else 2)
+            assert len(one.opened) == 2
+            assert (one.node.fence, one.store.entries[KEYS.alive("a")].lease) == (fence, lease)
         assert logs == []
+
+
+async def test_a_file_with_new_content_under_its_old_name_makes_a_new_engine_after_a_reload(
+    autojump_clock: MockClock,
+) -> None:
+    async with Stage().running() as one:
+        await trio.sleep(2)
+        for number in (b"2", b"3"):
+            one.files = number
+            before = len(one.opened)
+            await trio.sleep(60)
+            assert len(one.opened) == before
+            one.node.replace(SETTINGS)
+            await trio.sleep(2)
+            assert len(one.opened) == before + 1
+            one.node.replace(SETTINGS)
+            await trio.sleep(2)
+            assert len(one.opened) == before + 1
+
+
+async def test_files_that_can_not_be_read_in_time_keep_the_engine(autojump_clock: MockClock) -> None:
+    async with Stage().running() as one:
+        await trio.sleep(2)
+        one.files = EngineError("the certificates can't be read within 10 s")
+        with capture_logs() as logs:
+            one.node.replace(SETTINGS)
+            await trio.sleep(2)
+        assert logs == [
+            {
+                "event": "cluster files not compared",
+                "log_level": "warning",
+                "reason": "the certificates can't be read within 10 s",
+                "consequence": "connections to etcd use the former files until the next reload",
+            }
+        ]
+        assert len(one.opened) == 1
+        assert one.node.report().is_up
+        one.files = b"2"
+        one.node.replace(SETTINGS)
+        await trio.sleep(2)
+        assert len(one.opened) == 2
+
+
+async def test_a_reload_during_the_opening_is_not_lost(autojump_clock: MockClock) -> None:
+    class SlowStage(Stage):
+        async def open(self, settings: ClusterSettings) -> TestEngine:
+            await trio.sleep(3)
+            return await super().open(settings)
+
+    async with SlowStage().running() as one:
+        await trio.sleep(1)
+        one.files = b"2"
+        one.node.replace(SETTINGS)
+        await trio.sleep(2.5)
+        # The attempt has begun anew, so that it reads the new file.
+        assert one.opened == []
+        await trio.sleep(1)
+        assert len(one.opened) == 1
+        one.node.replace(SETTINGS)
+        await trio.sleep(10)
+        assert len(one.opened) == 1
+
+
+async def test_a_reload_ends_the_wait_for_files_that_could_not_be_used(autojump_clock: MockClock) -> None:
+    stage = Stage()
+    stage.files = EngineError("the certificates can't be read within 10 s")
+    async with stage.running() as one:
+        await trio.sleep(30)
+        assert (one.node.report().is_up, one.node.report().last_error, one.opened) == (False, str(stage.files), [])
+        stage.files = b"2"
+        one.node.replace(SETTINGS)
+        await trio.sleep(0.01)
+        assert one.node.report().is_up
 
 
 async def test_other_settings_keep_the_engine_and_are_shown(autojump_clock: MockClock) -> None:
@@ -467,6 +550,7 @@ async def test_by_default_a_node_speaks_to_etcd_and_uses_the_clocks_of_the_machi
     around = Surroundings()
     assert (around.now, around.monotonic) == (time.time, time.monotonic)
     assert 0.5 <= around.uniform(0.5, 1.0) <= 1.0
+    assert around.fingerprint is access.fingerprint
     engine = await around.open(SETTINGS)
     assert isinstance(engine, EtcdEngine)
     await engine.aclose()

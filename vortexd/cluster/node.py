@@ -23,7 +23,7 @@ from ..core.text import rfc3339
 from ..fleet import NodePages, Question
 from ..settings.cluster import ClusterSettings
 from .engine import Compacted, CreatedAt, Delete, Engine, EngineError, Reading, Unmodified
-from .etcd.access import in_thread, open_etcd
+from .etcd.access import fingerprint, in_thread, open_etcd
 from .fleet import ClusterFleet
 from .generations import Commits, Generations
 from .hints import Hints, Looking
@@ -33,6 +33,7 @@ from .published.newest import Newest
 from .published.publisher import Publisher
 from .questions import Questions
 from .records import SERVING, Member
+from .renewal import Fingerprint, Renewal, has_other_access
 from .roster import Roster
 from .store_state import StoreState
 from .summary_writer import Counts, SummaryWriter
@@ -67,12 +68,14 @@ class Surroundings:
         uniform: Returns a random number between two others, for jitter.
         now: Returns the seconds since the epoch.
         monotonic: Returns the seconds of a clock that is never set.
+        fingerprint: Returns a hash of the files for an engine; see `Renewal`.
     """
 
     open: Callable[[ClusterSettings], Awaitable[Engine]] = _open
     uniform: Callable[[float, float], float] = attrs.field(factory=lambda: Random().uniform)
     now: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
+    fingerprint: Fingerprint = fingerprint
 
 
 class Node:
@@ -103,6 +106,7 @@ class Node:
         self._name = name
         self._sources = sources
         self._open = around.open
+        self._renewal = Renewal(around.fingerprint)
         self._uniform = around.uniform
         self._scope = trio.CancelScope()
         self._keys = Keys(settings.name)
@@ -183,7 +187,7 @@ class Node:
             self._membership.drain()
 
     def replace(self, settings: ClusterSettings) -> None:
-        """Apply new settings. If the way to the store may have changed, a new engine is made."""
+        """Apply new settings. If the way to the store has changed, a new engine is made; see `Renewal`."""
         if not settings.endpoints:
             # The section was removed. Its name waits for a restart, so the node stays what it is until then.
             return
@@ -192,10 +196,11 @@ class Node:
             self._membership.replace(settings.advertise, settings.forget_after, publishes=settings.publish)
         if self._publisher is not None:
             self._publisher.replace(settings.published_versions)
-        # A file may have new content under its old name.
-        has_files = any(getattr(settings, name) for name in settings.access_paths)
-        if has_files or (before.endpoints, before.user) != (settings.endpoints, settings.user):
+        # Without an engine, the attempt to make one begins anew at once: the files may be right now.
+        if self._engine is None or has_other_access(before, settings):
             self._scope.cancel()
+        else:
+            self._renewal.reloaded()
 
     # The fleet.
 
@@ -289,7 +294,9 @@ class Node:
         while True:
             with trio.CancelScope() as self._scope:
                 try:
-                    engine = await self._open(self._settings)
+                    settings = self._settings
+                    await self._renewal.note(settings)
+                    engine = await self._open(settings)
                 except EngineError as error:
                     self._state.failed(_PART, str(error))
                     await trio.sleep(pause * self._uniform(0.5, 1.0))
@@ -302,6 +309,7 @@ class Node:
         """Run all parts with an engine, until this is cancelled."""
         try:
             async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._renew)
                 nursery.start_soon(self._hints.run, engine)
                 nursery.start_soon(self._generations.run, engine)
                 if self._membership is not None:
@@ -316,6 +324,11 @@ class Node:
             self._engine = None
             with trio.CancelScope(shield=True, deadline=trio.current_time() + _FAREWELL), suppress(EngineError):
                 await engine.aclose()
+
+    async def _renew(self) -> None:
+        """Make the engine anew once its files have changed."""
+        await self._renewal.wait_needed(lambda: self._settings)
+        self._scope.cancel()
 
     async def _follow(self, engine: Engine) -> None:
         """Read everything and watch, again and again."""

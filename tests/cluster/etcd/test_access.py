@@ -1,5 +1,7 @@
 """Facts about the engine that settings name: addresses, certificates, and the password that is read when it is needed."""
 
+import os
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +13,7 @@ from tests.certificates import make
 from vortexd.cluster.connection import Endpoint
 from vortexd.cluster.engine import Denied, EngineError
 from vortexd.cluster.etcd import access as module
-from vortexd.cluster.etcd.access import AT_A_TIME, in_thread, open_etcd
+from vortexd.cluster.etcd.access import AT_A_TIME, fingerprint, fingerprint_of, in_thread, open_etcd
 from vortexd.settings.etcd import EtcdAccess
 
 HTTPS = ("https://a:1",)
@@ -135,5 +137,68 @@ async def test_certificates_that_can_not_be_read_in_time_are_a_failure(monkeypat
     try:
         with pytest.raises(EngineError, match=r"^the certificates can't be read within 0\.05 s$"):
             await in_thread(lambda: is_over.wait(20))
+    finally:
+        is_over.set()
+
+
+# The fingerprint of the files.
+
+NAMES = ("password_file", "ca_file", "certificate", "key")
+
+
+def named(directory: Path) -> EtcdAccess:
+    return EtcdAccess(endpoints=HTTPS, user="u", **{name: str(directory / name) for name in NAMES})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_fingerprint_is_that_of_the_content_of_each_file(tmp_path: Path, name: str) -> None:
+    for each in NAMES:
+        (tmp_path / each).write_text("same")
+    access = named(tmp_path)
+    before = fingerprint_of(access)
+    (tmp_path / name).write_text("same")
+    assert fingerprint_of(access) == before
+    (tmp_path / name).write_text("other")
+    changed = fingerprint_of(access)
+    (tmp_path / name).unlink()
+    missing = fingerprint_of(access)
+    (tmp_path / name).write_text("")
+    assert len({before, changed, missing, fingerprint_of(access)}) == 4
+
+
+def test_the_fingerprint_says_which_file_has_which_content(tmp_path: Path) -> None:
+    def written(*contents: str) -> bytes:
+        for name, content in zip(NAMES, contents, strict=True):
+            (tmp_path / name).write_text(content)
+        return fingerprint_of(named(tmp_path))
+
+    assert len({written("a", "b", "", ""), written("b", "a", "", ""), written("ab", "", "", "")}) == 3
+
+
+def test_neither_a_pipe_nor_a_directory_nor_a_missing_credential_holds_up_the_fingerprint(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    access = EtcdAccess(
+        endpoints=HTTPS, ca_file=str(tmp_path / "pipe"), certificate=str(tmp_path), key="$CREDENTIALS_DIRECTORY/x"
+    )
+    assert fingerprint_of(access, {}) == fingerprint_of(access, {})
+
+
+def test_a_file_without_an_end_is_read_to_a_limit() -> None:
+    assert fingerprint_of(EtcdAccess(endpoints=HTTPS, ca_file="/dev/zero"))
+
+
+async def test_the_fingerprint_is_computed_in_a_thread_and_only_if_there_are_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ca").write_text("x")
+    access = EtcdAccess(endpoints=HTTPS, ca_file=str(tmp_path / "ca"))
+    assert await fingerprint(access) == fingerprint_of(access)
+    is_over = threading.Event()
+    monkeypatch.setattr(module, "fingerprint_of", lambda access: is_over.wait(20))
+    monkeypatch.setattr(module, "OPENING", 0.05)
+    try:
+        with pytest.raises(EngineError, match=re.escape("can't be read within 0.05 s")):
+            await fingerprint(access)
+        assert await fingerprint(EtcdAccess(endpoints=HTTPS)) == b""
     finally:
         is_over.set()

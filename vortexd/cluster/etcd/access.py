@@ -4,6 +4,7 @@ The files are read in threads, because a file system may hang. Such a thread hol
 work of other parts: each reading has a deadline, and a thread that is late is left behind.
 """
 
+import hashlib
 import os
 import ssl
 from collections.abc import Callable, Mapping
@@ -25,6 +26,8 @@ T = TypeVar("T")
 
 # Seconds until the certificates must be read, and until the password must be.
 OPENING, PASSWORD = 10.0, 2.0
+# The bytes of each file that count for the fingerprint.
+_COMPARED = 16_777_216
 # The most threads of the process that hang in these files. A further reading waits for one of them, and is late, too.
 AT_A_TIME = 4
 _limiters: trio.lowlevel.RunVar[trio.CapacityLimiter] = trio.lowlevel.RunVar("threads that read the files for etcd")
@@ -60,6 +63,38 @@ async def _read(function: Callable[[], T], seconds: float, late: EngineError) ->
     with trio.move_on_after(seconds):
         return await threads.run_sync(function, abandon_on_cancel=True, limiter=limiter)
     raise late
+
+
+async def fingerprint(access: EtcdAccess) -> bytes:
+    """Return a hash of the contents of all files that the settings name, or b"" if they name none.
+
+    Raises:
+        EngineError: The files can't be read in time.
+    """
+    if not any(getattr(access, name) for name in access.access_paths):
+        return b""
+    return await in_thread(partial(fingerprint_of, access))
+
+
+def fingerprint_of(access: EtcdAccess, environ: Mapping[str, str] = os.environ) -> bytes:
+    """Return a hash of the contents of all files that the settings name. Blocks on the file system.
+
+    It also says which of them can't be read.
+    """
+    whole = hashlib.sha256()
+    for name in access.access_paths:
+        file = getattr(access, name)
+        whole.update(_content_hash(file, environ) if file else bytes(32))
+    return whole.digest()
+
+
+def _content_hash(path: str, environ: Mapping[str, str]) -> bytes:
+    try:
+        # Without O_NONBLOCK, a pipe would wait for a writer.
+        with open(os.open(expanded(path, environ), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
+            return hashlib.sha256(file.read(_COMPARED) or b"").digest()
+    except (OSError, ValueError, SourceError):
+        return b"\xff" * 32
 
 
 def _login(access: EtcdAccess, environ: Mapping[str, str]) -> Login | None:
