@@ -254,6 +254,8 @@ async def test_the_pauses_between_attempts_double_up_to_a_limit_and_vary(
 
     class AwayEngine(TestEngine):
         async def read(self, *arguments: Any, **named: Any) -> Any:
+            if named["prefix"] != KEYS.prefix:
+                return await super().read(*arguments, **named)
             readings.append(trio.current_time())
             if len(readings) <= len(waits) or len(readings) == len(waits) + 2:
                 raise EngineAway("gone")
@@ -366,6 +368,58 @@ async def test_records_that_are_gone_when_everything_is_read_are_warned_of_anew(
             one.store.change([Put(KEYS.member("b"), b"garbage")])
             await trio.sleep(0.01)
         assert [each["event"] for each in logs].count("cluster record unusable") == 2
+
+
+def foreign(number: int, size: int = 1_000_000) -> Put:
+    return Put(f"{KEYS.prefix}foreign/{number}", bytes(size))
+
+
+@pytest.mark.parametrize("is_there_first", [True, False])
+async def test_a_prefix_that_another_program_fills_is_reported_once_and_the_node_recovers(
+    autojump_clock: MockClock, is_there_first: bool
+) -> None:
+    store, writes = MemoryStore(), [foreign(number) for number in range(60)]
+    if is_there_first:
+        store.change(writes)
+    with capture_logs() as logs:
+        async with Stage(store).running() as one:
+            await trio.sleep(2)
+            if not is_there_first:
+                assert one.node.report().is_up
+                store.change(writes)
+            await trio.sleep(600)
+            report = one.node.report()
+            assert not report.is_up
+            assert report.last_error is not None
+            assert report.last_error.startswith("/vortexd/c/ has more than ")
+            assert "delete the keys there that no node has written" in report.last_error
+            # Each attempt reads much, so there is one a minute.
+            assert one.sources.asked.count("all") == (not is_there_first)
+            store.change([Delete(each.key) for each in writes])
+            await trio.sleep(61)
+            assert one.node.report().is_up
+            assert one.states() == {"a": "serving"}
+    told = [each for each in logs if each["event"].startswith("cluster store")]
+    assert [(each["event"], each.get("reason")) for each in told] == [
+        ("cluster store away", report.last_error),
+        ("cluster store back", None),
+    ]
+
+
+async def test_a_prefix_that_is_full_is_read_once_a_minute(autojump_clock: MockClock) -> None:
+    readings = list[float]()
+
+    class NotingEngine(TestEngine):
+        async def read(self, *arguments: Any, **named: Any) -> Any:
+            if named["prefix"] == KEYS.prefix:
+                readings.append(trio.current_time())
+            return await super().read(*arguments, **named)
+
+    store = MemoryStore()
+    store.change([foreign(number) for number in range(60)])
+    async with Stage(store, engine=NotingEngine).running():
+        await trio.sleep(200)
+    assert [later - earlier for earlier, later in pairwise(readings)] == pytest.approx([60.0, 60.0, 60.0])
 
 
 # The end.

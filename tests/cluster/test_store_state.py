@@ -85,3 +85,17 @@ def test_a_write_alone_does_not_make_the_store_up() -> None:
     assert (state.is_up, state.since) == (True, 103.0)
     state.worked("hints")
     assert state.is_up
+
+
+def test_a_reason_with_a_remedy_of_its_own_is_logged_once_although_the_store_is_away() -> None:
+    state = StoreState(Time())
+    with capture_logs() as logs:
+        state.failed("watch", "gone")
+        state.failed("watch", "too much", is_own=True)
+        state.failed("watch", "too much", is_own=True)
+        state.failed("membership", "gone")
+        state.worked("watch", has_read=True)
+        state.worked("membership")
+        state.failed("watch", "too much", is_own=True)
+        state.failed("watch", "too much", is_own=True)
+    assert [each.get("reason") for each in logs] == ["gone", "too much", None, "too much"]

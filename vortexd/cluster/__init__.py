@@ -11,6 +11,7 @@ section [cluster] and without a source of kind "etcd", nothing of this package i
     records.py      the records that nodes write for each other; pure
     node.py         ties the parts to one engine: reads, watches, and tries again
     renewal.py      whether a reload needs a new engine, because a file has changed
+    quota.py        the most bytes that a node reads of its cluster
     store_state.py  whether the store can be used, for /status, metrics and the log
     roster.py       the nodes as the store lists them
     membership.py   this node's record, its sign of life, and the leadership

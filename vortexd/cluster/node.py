@@ -32,6 +32,7 @@ from .membership import Membership
 from .published.newest import Newest
 from .published.publisher import Publisher
 from .questions import Questions
+from .quota import PAUSE, OverQuota, Quota
 from .records import SERVING, Member
 from .renewal import Fingerprint, Renewal, has_other_access
 from .roster import Roster
@@ -112,6 +113,7 @@ class Node:
         self._keys = Keys(settings.name)
         self._state = StoreState(around.now)
         self._warnings = RecordWarnings()
+        self._quota = Quota(self._keys)
         self._roster = Roster(self._keys, around.monotonic, self._warnings)
         process = secrets.token_hex(8)
         self._newest = Newest(self._keys, self._warnings)
@@ -335,7 +337,7 @@ class Node:
         pause = _AGAIN
         while True:
             try:
-                reading = await engine.read(prefix=self._keys.prefix)
+                reading = await self._quota.read(engine)
                 self._read(reading)
                 async with engine.watch(self._keys.prefix, reading.revision) as batches:
                     # A reading alone isn't enough: each one makes all sources look, which mustn't happen each second, and
@@ -343,6 +345,7 @@ class Node:
                     pause = _AGAIN
                     self._state.worked(_PART, has_read=True)
                     async for batch in batches:
+                        self._quota.take(batch.events)
                         self._roster.take(batch.events)
                         self._questions.take(batch.events)
                         self._fleet.take(batch.events)
@@ -352,6 +355,9 @@ class Node:
                         self._tell_membership()
             except Compacted as error:
                 log.info("cluster read anew", reason=str(error))
+            except OverQuota as error:
+                self._state.failed(_PART, str(error), is_own=True)
+                pause = PAUSE
             except EngineError as error:
                 self._state.failed(_PART, str(error))
             await trio.sleep(pause * self._uniform(0.5, 1.0))

@@ -1,7 +1,7 @@
 """Whether the store can be used: the state for /status, metrics and the log.
 
 Each part of the node reports its failures and successes by its name. The store counts as away while any part fails. The
-log has one line when the store is away, and one when it is back.
+log has one line when the store is away, and one when it is back. A reason with a remedy of its own has a line, too.
 """
 
 from collections.abc import Callable
@@ -21,6 +21,7 @@ class StoreState:
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
         self._failing: dict[str, str] = {}
+        self._logged: str | None = None
         self._since = now()
         self._last_error: str | None = None
         # Until the first reading nothing is known, so the store isn't up. No log line says that.
@@ -41,13 +42,18 @@ class StoreState:
         """The present or last error, or None if there never was one."""
         return self._last_error
 
-    def failed(self, part: str, reason: str) -> None:
-        """Record that a part couldn't use the store."""
+    def failed(self, part: str, reason: str, *, is_own: bool = False) -> None:
+        """Record that a part couldn't use the store.
+
+        Args:
+            is_own: Whether the log has the reason although the store is away already, because it has a remedy of its own.
+        """
         was_failing = bool(self._failing)
         if self.is_up:
             self._since = self._now()
         self._failing[part] = self._last_error = reason
-        if not was_failing:
+        if not was_failing or (is_own and reason != self._logged):
+            self._logged = reason
             log.warning(
                 "cluster store away",
                 reason=reason,

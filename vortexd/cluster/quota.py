@@ -1,0 +1,94 @@
+"""The most bytes that a node reads of its cluster, so that another program can't fill the node's memory by way of etcd.
+
+The limit follows from the number of member records: each node has a record, a sign of life, a hint and a summary, and
+each of them is bounded. Readings and events arrive. An error leaves if the entries have more bytes.
+"""
+
+from collections.abc import Iterable
+
+from .engine import Engine, EngineError, Event, Reading, TooMuch, size_of
+from .keys import MEMBERS, Keys
+from .records import HINT_BYTES, MEMBER_BYTES
+from .summaries import MOST_PARTS, PART_BYTES
+
+# The entries of one node: the record, the hint, the parts of the summary, and last the sign of life and all names.
+NODE_BYTES = MEMBER_BYTES + HINT_BYTES + MOST_PARTS * PART_BYTES + 8_192
+# The entries that belong to no node: the leader, the secret, the announcement, and the records of labels.
+SHARED_BYTES = 16_777_216
+# Nodes that may join between the reading of the member records and that of all entries.
+SPARE_NODES = 8
+# The most nodes, and so the most member records that count.
+MOST_NODES = 256
+# Seconds until the next attempt, with jitter. Each attempt reads as many bytes as the limit allows.
+PAUSE = 60.0
+
+
+class OverQuota(EngineError):
+    """The entries of the cluster have more bytes than its nodes write. An operator has to act."""
+
+
+class Quota:
+    """The entries of the cluster and their bytes.
+
+    Args:
+        keys: The names of the cluster's entries.
+    """
+
+    def __init__(self, keys: Keys) -> None:
+        self._prefix = keys.prefix
+        self._members = keys.prefix + MEMBERS
+        # The bytes of each entry with its name, and their sum. The limit bounds the names, too.
+        self._sizes: dict[str, int] = {}
+        self._size = 0
+        self._nodes = 0
+
+    async def read(self, engine: Engine) -> Reading:
+        """Read all entries.
+
+        Raises:
+            OverQuota: See the class.
+        """
+        try:
+            members = await engine.read(
+                prefix=self._members, most_bytes=MOST_NODES * (MEMBER_BYTES + len(self._members) + 64)
+            )
+            most = _most_bytes(len(members.entries))
+            reading = await engine.read(prefix=self._prefix, most_bytes=most)
+        except TooMuch as error:
+            raise _over(str(error)) from None
+        self._sizes = {entry.key: size_of([entry]) for entry in reading.entries}
+        self._size = sum(self._sizes.values())
+        self._nodes = sum(map(self._is_member, self._sizes))
+        return reading
+
+    def take(self, events: Iterable[Event]) -> None:
+        """Take the events of a watch.
+
+        Raises:
+            OverQuota: See the class.
+        """
+        for event in events:
+            before = self._sizes.pop(event.key, None)
+            self._size -= before or 0
+            self._nodes += (event.entry is not None) * self._is_member(event.key)
+            self._nodes -= (before is not None) * self._is_member(event.key)
+            if event.entry is not None:
+                self._sizes[event.key] = size_of([event.entry])
+                self._size += self._sizes[event.key]
+        most = _most_bytes(self._nodes)
+        if self._size > most:
+            raise _over(str(TooMuch(self._prefix, most)))
+
+    def _is_member(self, key: str) -> bool:
+        return key.startswith(self._members)
+
+
+def _most_bytes(nodes: int) -> int:
+    return SHARED_BYTES + NODE_BYTES * min(nodes + SPARE_NODES, MOST_NODES)
+
+
+def _over(reason: str) -> OverQuota:
+    return OverQuota(
+        f"{reason}, which is more than its nodes write; delete the keys there that no node has written, and let no other "
+        "user of etcd write there"
+    )
