@@ -659,6 +659,26 @@ async def test_each_node_knows_the_counts_of_the_others_and_has_the_secret(autoj
         assert {"answered": 0, "failed": 0, "refused": 1} == one.node.report().questions
 
 
+async def test_a_secret_that_can_not_be_used_is_replaced_and_all_nodes_take_the_new_one(
+    autojump_clock: MockClock,
+) -> None:
+    store = MemoryStore()
+    one, two = (Stage(store, name, counts=one_instance) for name in "ab")
+    async with one.running(), two.running():
+        await trio.sleep(4)
+        with capture_logs() as logs:
+            store.change([Put(KEYS.secret, b"foreign")])
+            await trio.sleep(4)
+        made = store.entries[KEYS.secret].value
+        assert len(made) == 32
+        asks = Questions(KEYS, "x", lambda: SETTINGS, RecordWarnings())
+        for each, name in ((one, "a"), (two, "b")):
+            each.node.check(f"node=x, mac={asks._mac(made, name, '/p', b'')}", "/p", b"")
+    events = [each["event"] for each in logs]
+    assert events.count("cluster secret replaced") == 1
+    assert events.count("cluster record unusable") == 2
+
+
 async def test_a_node_that_was_killed_has_its_last_counts(autojump_clock: MockClock) -> None:
     store = MemoryStore()
     async with Stage(store, counts=one_instance).running() as one:

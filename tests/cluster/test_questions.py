@@ -219,6 +219,31 @@ def test_without_a_secret_nothing_is_announced() -> None:
 # The secret.
 
 
+def test_the_revision_of_a_secret_that_can_not_be_used_is_known_until_there_is_another_one() -> None:
+    asks = Stage().asks
+    assert asks.unusable_secret == 0
+    short = Entry(KEYS.secret, b"short", 4, 7)
+    asks.read([short])
+    assert asks.unusable_secret == 7
+    asks.read([])
+    assert asks.unusable_secret == 0
+    for after in (None, secret()):
+        asks.take([Event(KEYS.secret, short, 8)])
+        assert asks.unusable_secret == 7
+        asks.take([Event(KEYS.secret, after, 9)])
+        assert asks.unusable_secret == 0
+    asks.read([secret()])
+    assert asks.unusable_secret == 0
+
+
+def test_a_secret_that_can_not_be_used_is_warned_of_again_after_its_deletion() -> None:
+    asks, short = Stage().asks, Entry(KEYS.secret, b"short", 4, 7)
+    with capture_logs() as logs:
+        for _ in range(2):
+            asks.take([Event(KEYS.secret, short, 8), Event(KEYS.secret, None, 9)])
+    assert ["cluster record unusable"] * 2 == [each["event"] for each in logs]
+
+
 def test_the_secret_comes_with_a_reading_or_an_event_and_goes_with_its_deletion() -> None:
     asks = Stage().asks
     assert asks.has_secret

@@ -12,7 +12,17 @@ from trio.testing import MockClock
 
 from tests.cluster.memory_engine import MemoryEngine, MemoryStore
 from vortexd.cluster import summaries
-from vortexd.cluster.engine import Committed, Condition, Delete, EngineAway, EngineError, OutcomeUnknown, Put, Write
+from vortexd.cluster.engine import (
+    Committed,
+    Condition,
+    CreatedAt,
+    Delete,
+    EngineAway,
+    EngineError,
+    OutcomeUnknown,
+    Put,
+    Write,
+)
 from vortexd.cluster.keys import Keys
 from vortexd.cluster.questions import Questions
 from vortexd.cluster.records import Member
@@ -56,6 +66,7 @@ class Stage:
     nodes: int = 1
     collected: int = 0
     has_secret: bool = True
+    fence: CreatedAt | None = None
     store: MemoryStore = attrs.field(factory=MemoryStore)
     engine: Engine = attrs.field(init=False)
     roster: Roster = attrs.field(init=False)
@@ -72,7 +83,15 @@ class Stage:
         settings = ClusterSettings(name="c", endpoints=("http://e",))
         self.questions = Questions(KEYS, "a", lambda: settings, warnings)
         self.writer = SummaryWriter(
-            KEYS, "a", "p", self.roster, self.state, self.questions, self.counts, lambda low, high: high
+            KEYS,
+            "a",
+            "p",
+            self.roster,
+            self.state,
+            self.questions,
+            self.counts,
+            lambda low, high: high,
+            lambda: self.fence,
         )
         if self.has_secret:
             self.store.change([Put(KEYS.secret, bytes(32))])
@@ -263,6 +282,59 @@ async def test_the_first_node_makes_the_secret_and_no_node_replaces_it(autojump_
         assert count == len(one.engine.commits)
     async with Stage(has_secret=False).running() as other:
         assert made.value != other.store.entries[KEYS.secret].value
+
+
+@pytest.mark.parametrize("value", [b"", bytes(31), bytes(33), b"\xff" * 64])
+async def test_the_leader_replaces_a_secret_that_can_not_be_used(autojump_clock: MockClock, value: bytes) -> None:
+    stage = Stage(has_secret=False)
+    stage.store.change([Put(KEYS.leader, b"a"), Put(KEYS.secret, value)])
+    stage.look()
+    with capture_logs() as logs:
+        async with stage.running() as one:
+            # Another node leads.
+            await trio.sleep(3)
+            assert value == one.store.entries[KEYS.secret].value
+            assert [] == [writes for _, writes in one.engine.commits if writes[0].key == KEYS.secret]
+            one.fence = CreatedAt(KEYS.leader, one.store.entries[KEYS.leader].created)
+            await trio.sleep(1)
+            made = one.store.entries[KEYS.secret]
+            assert (32, "") == (len(made.value), made.lease)
+            # The watch hasn't brought the new secret yet.
+            await trio.sleep(3)
+            assert made == one.store.entries[KEYS.secret]
+            one.look()
+            assert one.questions.has_secret
+            count = len(one.engine.commits)
+            await trio.sleep(3)
+            assert count == len(one.engine.commits)
+    assert [
+        {
+            "event": "cluster secret replaced",
+            "log_level": "warning",
+            "key": KEYS.secret,
+            "reason": "another program had written one that can't be used",
+            "consequence": "all nodes take the new one",
+        }
+    ] == [each for each in logs if each["event"] == "cluster secret replaced"]
+
+
+@pytest.mark.parametrize("key", [KEYS.leader, KEYS.secret])
+async def test_a_former_leader_and_one_that_read_a_former_secret_replace_nothing(
+    autojump_clock: MockClock, key: str
+) -> None:
+    stage = Stage(has_secret=False)
+    stage.store.change([Put(KEYS.leader, b"a"), Put(KEYS.secret, b"short")])
+    stage.look()
+    stage.fence = CreatedAt(KEYS.leader, stage.store.entries[KEYS.leader].created)
+    # The watch hasn't brought it yet.
+    stage.store.change([Delete(key)])
+    stage.store.change([Put(key, b"other")])
+    with capture_logs() as logs:
+        async with stage.running() as one:
+            await trio.sleep(3)
+            expected = b"short" if key == KEYS.leader else b"other"
+            assert expected == one.store.entries[KEYS.secret].value
+    assert [] == [each for each in logs if each["event"] == "cluster secret replaced"]
 
 
 async def test_a_store_that_is_away_is_reported_and_tried_again_ever_more_rarely(autojump_clock: MockClock) -> None:

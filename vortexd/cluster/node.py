@@ -141,7 +141,17 @@ class Node:
             self._keys, name, self._roster, self._state, self._questions, self._warnings, around.now
         )
         self._summary = (
-            SummaryWriter(self._keys, name, process, self._roster, self._state, self._questions, counts, around.uniform)
+            SummaryWriter(
+                self._keys,
+                name,
+                process,
+                self._roster,
+                self._state,
+                self._questions,
+                counts,
+                around.uniform,
+                lambda: self.fence,
+            )
             if is_member and counts is not None
             else None
         )

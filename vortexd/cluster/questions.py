@@ -97,6 +97,7 @@ class Questions:
         self._make_context = context
         self._context: tuple[ClusterSettings, ssl.SSLContext] | None = None
         self._secret: bytes | None = None
+        self._unusable = 0
         self._silent: set[str] = set()
         self._has_refused = False
         self.counts = {"answered": 0, "failed": 0, "refused": 0}
@@ -108,9 +109,14 @@ class Questions:
         """Whether the store has a usable secret."""
         return self._secret is not None
 
+    @property
+    def unusable_secret(self) -> int:
+        """The revision of the secret if the store has one that can't be used, else 0."""
+        return self._unusable
+
     def read(self, entries: Iterable[Entry]) -> None:
         """Take a reading of all entries of the cluster."""
-        self._secret = None
+        self._secret, self._unusable = None, 0
         for entry in entries:
             self._put(entry)
 
@@ -120,12 +126,14 @@ class Questions:
             if event.entry is not None:
                 self._put(event.entry)
             elif event.key == self._keys.secret:
-                self._secret = None
+                self._secret, self._unusable = None, 0
+                self._warnings.usable(event.key)
 
     def _put(self, entry: Entry) -> None:
         if entry.key != self._keys.secret:
             return
         self._secret = entry.value if len(entry.value) == SECRET_BYTES else None
+        self._unusable = entry.modified if self._secret is None else 0
         if self._secret is None:
             self._warnings.unusable(entry.key, f"it doesn't have {SECRET_BYTES} bytes")
         else:

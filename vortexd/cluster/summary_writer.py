@@ -46,6 +46,7 @@ class SummaryWriter:
         process: Identifies this process.
         counts: Returns the counts of all workers of this node. If none has changed, it returns the same object.
         uniform: Returns a random number between two others, for jitter.
+        fence: Returns the condition for every write of the leader, or None if this node doesn't lead.
 
     Attributes:
         written: The number of commits.
@@ -61,6 +62,7 @@ class SummaryWriter:
         questions: Questions,
         counts: Counts,
         uniform: Callable[[float, float], float],
+        fence: Callable[[], CreatedAt | None],
     ) -> None:
         self._keys = keys
         self._node = node
@@ -70,6 +72,7 @@ class SummaryWriter:
         self._questions = questions
         self._counts = counts
         self._uniform = uniform
+        self._fence = fence
         # The sign of life under which the parts were written, and the parts.
         self._sign: tuple[int, str] | None = None
         self._parts: dict[int, bytes] = {}
@@ -110,8 +113,7 @@ class SummaryWriter:
             self._state.worked(_PART)
             return False
         if not self._questions.has_secret:
-            secret = Put(self._keys.secret, secrets.token_bytes(SECRET_BYTES))
-            await engine.commit([secret], [Unmodified(secret.key, 0)])
+            await self._make_secret(engine)
         sign = alive.created, alive.lease
         if sign != self._sign:
             self._sign = sign
@@ -122,6 +124,23 @@ class SummaryWriter:
             await self._commit(engine, writes, alive)
         self._state.worked(_PART)
         return True
+
+    async def _make_secret(self, engine: Engine) -> None:
+        """Make the cluster's secret if there is none. If there is one that can't be used, the leader replaces it."""
+        unusable, fence = self._questions.unusable_secret, self._fence()
+        if unusable and fence is None:
+            return
+        secret = Put(self._keys.secret, secrets.token_bytes(SECRET_BYTES))
+        done = await engine.commit(
+            [secret], [Unmodified(secret.key, unusable), *([fence] if unusable and fence is not None else [])]
+        )
+        if unusable and done.is_done:
+            log.warning(
+                "cluster secret replaced",
+                key=secret.key,
+                reason="another program had written one that can't be used",
+                consequence="all nodes take the new one",
+            )
 
     async def _collect(self) -> list[bytes]:
         states = await self._counts()
