@@ -13,6 +13,7 @@ from vortexd.cluster.published.packing import (
     digest_of,
     needed,
     pack,
+    stated_sizes,
     unpack,
     verified,
 )
@@ -109,3 +110,21 @@ def test_a_content_that_is_not_what_its_digest_says_is_refused(change: dict[str,
 
 def test_a_chunk_that_several_contents_need_is_needed_once() -> None:
     assert ["c", "a"] == needed([((2, 0, 1),), ((0, 0, 1), (2, 1, 1)), ()], ["a", "b", "c"])
+
+
+def test_a_chunk_that_is_longer_than_its_limit_is_refused() -> None:
+    name = digest_of(b"abc")
+
+    assert verified(name, b"abc", 3) == b"abc"
+    with pytest.raises(Unusable, match="has 3 bytes, and the manifest allows 2"):
+        verified(name, b"abc", 2)
+
+
+def test_the_contents_of_a_manifest_state_the_size_of_each_chunk() -> None:
+    chunks, contents = packed(*(random_bytes(number, 90_000) for number in range(20)), bytes(2 * CHUNK_BYTES + 1))
+
+    sizes = stated_sizes(contents, [each.name for each in chunks])
+    assert sizes == {each.name: len(each.data) for each in chunks}
+    # Two numbers may have one name, and a chunk may have no content.
+    twice = [Content("d", 3, ((0, 0, 2), (1, 4, 1)))]
+    assert {"a": 5, "b": 0} == stated_sizes(twice, ["a", "a", "b"])

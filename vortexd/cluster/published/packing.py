@@ -96,12 +96,14 @@ def pack(contents: Mapping[str, bytes]) -> tuple[list[Chunk], list[list[Piece]]]
     return packer.chunks, pieces
 
 
-def verified(name: str, data: bytes) -> bytes:
+def verified(name: str, data: bytes, most_bytes: int = CHUNK_BYTES) -> bytes:
     """Return a chunk.
 
     Raises:
-        Unusable: It isn't the chunk of that name.
+        Unusable: It isn't the chunk of that name, or it is longer than the manifest says.
     """
+    if len(data) > most_bytes:
+        raise Unusable(f"chunk {name[:12]} has {len(data)} bytes, and the manifest allows {most_bytes}")
     if digest_of(data) != name:
         raise Unusable(f"chunk {name[:12]} has another content than its name says")
     return data
@@ -127,3 +129,15 @@ def unpack(content: Content, names: Sequence[str], chunks: Mapping[str, bytes]) 
 def needed(wanted: Iterable[Collection[Piece]], names: Sequence[str]) -> list[str]:
     """Return the names of the chunks that these contents need, each once."""
     return list(dict.fromkeys(names[number] for pieces in wanted for number, _, _ in pieces))
+
+
+def stated_sizes(contents: Iterable[Content], names: Sequence[str]) -> dict[str, int]:
+    """Return the bytes that each chunk must have for these contents, by name.
+
+    A chunk has nothing but contents. So this is its whole size, as the manifest states it.
+    """
+    sizes = dict.fromkeys(names, 0)
+    for content in contents:
+        for number, offset, length in content.pieces:
+            sizes[names[number]] = max(sizes[names[number]], offset + length)
+    return sizes

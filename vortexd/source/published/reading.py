@@ -12,7 +12,7 @@ from ...aio import threads
 from ...cluster.engine import Engine
 from ...cluster.published.head import Head, Places
 from ...cluster.published.manifest import Manifest, parse_manifest, tree_of
-from ...cluster.published.packing import CHUNK_BYTES, Content, digest_of, needed, unpack, verified
+from ...cluster.published.packing import CHUNK_BYTES, Content, digest_of, needed, stated_sizes, unpack, verified
 from ...cluster.records import Unusable
 from ...core.errors import SourceError
 from ...core.model import Tree
@@ -20,6 +20,9 @@ from .settings import PublishedSettings
 
 # What an operator can do if a chunk is missing or damaged. A new leader writes all chunks that aren't there.
 REMEDY = "wait for the next version, or restart the node that publishes: it then repairs the chunks"
+# So many times `total_bytes` of chunks are read, and no more. A chunk may also have contents that are too large for this
+# reader, or that it knows already.
+_MOST_READ = 2
 
 
 @attrs.frozen(eq=False)
@@ -46,23 +49,36 @@ async def read_state(engine: Engine, head: Head, settings: PublishedSettings, kn
     """
     if len(head.manifest) * CHUNK_BYTES > settings.total_bytes + CHUNK_BYTES:
         raise SourceError(f"{_version(head)} has a manifest that total_bytes ({settings.total_bytes}) doesn't allow")
-    data = await _chunks(engine, head, settings, head.manifest)
+    data = await _chunks(engine, head, settings, dict.fromkeys(head.manifest, CHUNK_BYTES))
     manifest = await threads.run_sync(_manifest, head, data)
     wanted = _wanted(head, manifest, settings)
     missing = [content.pieces for content in wanted if content.digest not in known]
-    chunks = await _chunks(engine, head, settings, needed(missing, manifest.chunks))
+    sizes = stated_sizes(manifest.contents, manifest.chunks)
+    found = {name: sizes[name] for name in needed(missing, manifest.chunks)}
+    if (total := sum(found.values())) > _MOST_READ * settings.total_bytes:
+        raise SourceError(
+            f"{_version(head)} needs chunks of {total} bytes, and total_bytes ({settings.total_bytes}) allows "
+            f"{_MOST_READ} times as many as it says"
+        )
+    chunks = await _chunks(engine, head, settings, found)
     return await threads.run_sync(_assembled, head, manifest, settings, wanted, known, chunks)
 
 
-async def _chunks(engine: Engine, head: Head, settings: PublishedSettings, names: Sequence[str]) -> dict[str, bytes]:
-    """Fetch and verify chunks, one after the other."""
+async def _chunks(
+    engine: Engine, head: Head, settings: PublishedSettings, sizes: Mapping[str, int]
+) -> dict[str, bytes]:
+    """Fetch and verify chunks, one after the other.
+
+    Args:
+        sizes: Maps the name of each chunk to the most bytes that it may have.
+    """
     places, found = Places(settings.cluster), dict[str, bytes]()
-    for name in dict.fromkeys(names):
+    for name, size in sizes.items():
         entries = (await engine.read([places.chunk(name)])).entries
         if not entries:
             raise SourceError(f"{_version(head)} needs chunk {name[:12]}, which etcd doesn't have; {REMEDY}")
         try:
-            found[name] = verified(name, entries[0].value)
+            found[name] = verified(name, entries[0].value, size)
         except Unusable as error:
             raise SourceError(f"{_version(head)} is damaged: {error}; {REMEDY}") from None
     return found
