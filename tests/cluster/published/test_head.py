@@ -7,6 +7,7 @@ import pytest
 
 from vortexd.cluster.keys import Keys
 from vortexd.cluster.published.head import (
+    FORMAT,
     MOST_CHUNKS,
     RECORD_BYTES,
     Announcement,
@@ -128,5 +129,41 @@ def test_a_record_that_is_too_long_is_not_parsed() -> None:
 
 def test_a_newer_format_is_told_apart() -> None:
     with pytest.raises(Newer, match="a newer vortexd wrote it"):
-        Head.parse(changed(format=2))
-    check_format({"format": 1})
+        Head.parse(changed(format=FORMAT + 1))
+    for each in range(1, FORMAT + 1):
+        check_format({"format": each})
+
+
+# Format 2, in which the manifest alone names the chunks.
+
+NEWER = Head(SAID, (B, C))
+
+
+def test_a_head_of_format_2_names_the_root_alone() -> None:
+    assert NEWER == Head.parse(NEWER.encoded())
+    assert orjson.loads(NEWER.encoded()) == {
+        "format": 2,
+        "number": 3,
+        "id": A,
+        "at": 1.5,
+        "by": "node-1",
+        "manifest": [B, C],
+    }
+    assert {B, C} == NEWER.names
+    assert Head(SAID, (), ()).names == Head(SAID, ()).names == set()
+
+
+def test_a_head_of_format_1_stays_one() -> None:
+    assert orjson.loads(HEAD.encoded())["format"] == 1
+    assert Head(SAID, (B,), ()) == Head.parse(Head(SAID, (B,), ()).encoded())
+
+
+@pytest.mark.parametrize("manifest", [None, [], [7], B, [B] * (MOST_CHUNKS + 1)])
+def test_a_head_of_format_2_with_a_wrong_root_is_refused(manifest: object) -> None:
+    with pytest.raises(Unusable):
+        Head.parse(changed(format=2, manifest=manifest, chunks=None))
+
+
+def test_the_announcement_and_the_loose_chunks_keep_their_format() -> None:
+    """So nodes of former versions show the newest version."""
+    assert orjson.loads(SAID.encoded())["format"] == orjson.loads(loose_record([A]))["format"] == 1

@@ -1,4 +1,4 @@
-"""Facts about manifests: what a tree keeps, that equal states have equal bytes, and what is refused."""
+"""Facts about manifests of format 1: what a tree keeps, that equal states have equal bytes, and what is refused."""
 
 import json
 from collections.abc import Callable
@@ -8,12 +8,20 @@ import attrs
 import pytest
 
 from vortexd.cluster.published.head import Newer
-from vortexd.cluster.published.manifest import manifest_of, parse_manifest, tree_of
+from vortexd.cluster.published.manifest import Manifest, tree_of
+from vortexd.cluster.published.manifest_reader import parse_root
 from vortexd.cluster.published.packing import unpack
 from vortexd.cluster.records import Unusable
 from vortexd.core.model import Edits, Files, Origin, Tree
 
+from .former import manifest_of
 from .trees import ONE, TWO, rich, seen, tree
+
+
+def parse_manifest(data: bytes) -> Manifest:
+    found = parse_root(data)
+    assert isinstance(found, Manifest)
+    return found
 
 
 def read(data: bytes, chunks: dict[str, bytes], most: int = 1_000_000) -> Tree:
@@ -189,8 +197,8 @@ def test_garbage_is_refused(data: bytes) -> None:
 
 
 def test_a_newer_format_is_told_apart() -> None:
-    with pytest.raises(Newer, match="its format is 2, and this version reads 1"):
-        parse_manifest(b'{"format":2}')
+    with pytest.raises(Newer, match="its format is 3, and this version reads 1 to 2"):
+        parse_manifest(b'{"format":3}')
 
 
 def test_an_author_may_have_any_name() -> None:

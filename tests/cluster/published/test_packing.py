@@ -10,6 +10,8 @@ from vortexd.cluster.published.packing import (
     CHUNK_BYTES,
     Chunk,
     Content,
+    average_of,
+    batches,
     digest_of,
     needed,
     pack,
@@ -61,7 +63,7 @@ def test_small_contents_share_chunks() -> None:
     chunks, contents = packed(*many)
 
     assert many == read(chunks, contents)
-    assert len(chunks) < 30
+    assert 100 < len(chunks) < 300
     # No content that fits into a chunk is cut.
     assert {1} == {len(each.pieces) for each in contents}
 
@@ -88,8 +90,53 @@ def test_a_changed_content_changes_few_chunks(changed: int) -> None:
     before = {each.name for each in packed(*many)[0]}
     after = [each for each in packed(*many[:changed], b"x" * 1_990, *many[changed + 1 :])[0] if each.name not in before]
 
-    assert 0 < sum(len(each.data) for each in after) <= 2 * CHUNK_BYTES
+    assert 0 < sum(len(each.data) for each in after) <= 65_536
     assert len(before) > 8
+
+
+@pytest.mark.parametrize(
+    ("total", "average"),
+    [
+        (0, 4_096),
+        (8_192_000, 4_096),
+        (8_192_001, 8_192),
+        (131_072_000, 65_536),
+        (131_072_001, 131_072),
+        (10**12, 131_072),
+    ],
+)
+def test_the_average_of_shared_chunks_follows_from_the_size_of_the_state(total: int, average: int) -> None:
+    assert average == average_of(total)
+
+
+def test_a_large_state_has_larger_chunks() -> None:
+    content = random_bytes(0, 400_000)
+    many = [content[number : number + 100_000] for number in range(300)]
+
+    # One fits all: 30 MB with an average of 16 KiB, which each of these exceeds.
+    assert len(packed(*many)[0]) == 300
+    assert average_of(300 * 100_000) == 16_384
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ([], []),
+        ([9], ["0"]),
+        ([5, 5, 1], ["01", "2"]),
+        ([5, 6, 4], ["0", "12"]),
+        ([11, 1, 11, 11], ["0", "1", "2", "3"]),
+        ([0, 0, 0, 0, 0], ["012", "34"]),
+    ],
+)
+def test_batches_keep_the_order_and_their_limits(sizes: list[int], expected: list[str]) -> None:
+    named = {str(number): size for number, size in enumerate(sizes)}
+
+    assert expected == ["".join(each) for each in batches(named, 3, 10)]
+
+
+def test_a_chunk_knows_its_size() -> None:
+    assert 5 == Chunk("x", [memoryview(b"abc"), memoryview(b"de")]).size
 
 
 def test_a_chunk_with_another_content_than_its_name_says_is_refused() -> None:

@@ -2,7 +2,9 @@
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from itertools import pairwise
+from typing import Any
 
+import orjson
 import pytest
 import trio
 from structlog.testing import capture_logs
@@ -20,20 +22,21 @@ from vortexd.cluster.engine import (
     Full,
     OutcomeUnknown,
     Put,
+    Reading,
     TooLarge,
     Unmodified,
     Write,
 )
 from vortexd.cluster.keys import Keys
 from vortexd.cluster.published.head import RECORD_BYTES, Announcement, Head, Places, loose_chunks, loose_record
-from vortexd.cluster.published.manifest import parse_manifest, tree_of
-from vortexd.cluster.published.packing import digest_of, unpack, verified
+from vortexd.cluster.published.packing import digest_of
 from vortexd.cluster.published.publisher import BETWEEN, Publisher
 from vortexd.cluster.published.version import version_of
 from vortexd.core.model import Files, Tree
 from vortexd.settings.cluster import MOST_VERSIONS
 
-from .trees import rich, seen, tree
+from . import former
+from .trees import names_in, rich, seen, tree, tree_in
 
 KEYS, PLACES = Keys("c"), Places("c")
 Commit = tuple[tuple[Write, ...], tuple[Condition, ...]]
@@ -48,6 +51,8 @@ class Stage:
         self.commits: list[Commit] = []
         # Called before each commit. It may raise what the store says, or change the store.
         self.before: Callable[[Sequence[Write]], None] = lambda writes: None
+        self.reads: list[str] = []
+        self.before_read: Callable[[str], None] = lambda key: None
         self.leader: CreatedAt | None = None
 
     def lead(self, node: str = "a") -> CreatedAt:
@@ -78,21 +83,19 @@ class Stage:
         start = PLACES.chunk("")
         return {key.removeprefix(start) for key in self.store.entries if key.startswith(start)}
 
+    def chunk(self, name: str) -> bytes:
+        return self.store.entries[PLACES.chunk(name)].value
+
     def named(self) -> set[str]:
         """The chunks that the kept versions name."""
         values = [entry.value for key, entry in self.store.entries.items() if key.startswith(PLACES.versions)]
-        return {name for value in values for name in Head.parse(value).names}
+        return {name for value in values for name in names_in(Head.parse(value), self.chunk)}
 
     def published(self) -> Tree:
         """The tree that the head names."""
         head = self.head()
         assert head is not None
-        chunks = {name: verified(name, self.store.entries[PLACES.chunk(name)].value) for name in head.names}
-        data = b"".join(chunks[name] for name in head.manifest)
-        assert digest_of(data) == head.said.id
-        manifest = parse_manifest(data)
-        contents = [unpack(each, manifest.chunks, chunks) for each in manifest.contents]
-        return tree_of(manifest, contents, str)
+        return tree_in(head, self.chunk)
 
     def is_tidy(self) -> bool:
         """Whether the store has exactly the chunks that kept versions name."""
@@ -105,6 +108,12 @@ class Engine(MemoryEngine):
     def __init__(self, stage: Stage) -> None:
         super().__init__(stage.store)
         self.stage = stage
+
+    async def read(self, keys: Sequence[str] = (), **options: Any) -> Reading:
+        for key in keys:
+            self.stage.before_read(key)
+        self.stage.reads += keys
+        return await super().read(keys, **options)
 
     async def commit(self, writes: Sequence[Write], conditions: Sequence[Condition] = ()) -> Committed:
         self.stage.before(writes)
@@ -231,8 +240,10 @@ async def test_a_change_writes_only_the_chunks_that_are_new(stage: Stage, autoju
     stage.commits.clear()
     publisher.offer(large(*range(11)))
     await trio.sleep(1)
-    written = [writes for writes, _ in stage.commits if is_chunk(writes)]
-    assert len(written) == len(stage.chunks() - before) == 2
+    written = [each.key for writes, _ in stage.commits if is_chunk(writes) for each in writes]
+    # The content, a page and the root.
+    assert {*written} == {PLACES.chunk(name) for name in stage.chunks() - before}
+    assert len(written) == 3
 
 
 async def test_states_that_follow_closely_are_one_version(stage: Stage, autojump_clock: MockClock) -> None:
@@ -270,7 +281,7 @@ async def test_a_state_that_comes_while_another_is_written_is_published_next(
 # The order.
 
 
-async def test_the_head_is_written_after_all_its_chunks_and_each_chunk_alone(
+async def test_the_head_is_written_after_all_its_chunks_and_these_in_small_transactions(
     stage: Stage, autojump_clock: MockClock
 ) -> None:
     stage.lead()
@@ -280,9 +291,10 @@ async def test_the_head_is_written_after_all_its_chunks_and_each_chunk_alone(
     def look(writes: Sequence[Write]) -> None:
         for each in writes:
             if isinstance(each, Put) and each.key == PLACES.head:
-                there.append(Head.parse(each.value).names <= stage.chunks())
+                there.append(names_in(Head.parse(each.value), stage.chunk) <= stage.chunks())
             if isinstance(each, Put) and each.key.startswith(PLACES.chunk("")):
-                assert len(writes) == 1
+                sizes = [len(chunk.value) for chunk in writes if isinstance(chunk, Put)]
+                assert len(sizes) == 1 or sum(sizes) <= 131_072
                 # So whatever ends this publication, no chunk is forgotten.
                 loose = loose_chunks(stage.store.entries[PLACES.loose].value)
                 assert each.key.removeprefix(PLACES.chunk("")) in loose
@@ -689,14 +701,14 @@ async def test_records_that_can_not_be_read_are_replaced_with_one_warning(
 
 @pytest.mark.parametrize("key", [PLACES.head, PLACES.version(1), PLACES.loose])
 async def test_a_record_of_a_newer_version_is_not_replaced(stage: Stage, autojump_clock: MockClock, key: str) -> None:
-    stage.store.change([Put(key, b'{"format":2}')])
+    stage.store.change([Put(key, b'{"format":3}')])
     stage.lead()
     publisher = stage.begin()
     publisher.offer(tree(a="1"))
     await trio.sleep(0.5)
     assert not stage.commits
     assert publisher.last_error == (
-        f"{key} can't be replaced: its format is 2, and this version reads 1; a newer vortexd wrote it; "
+        f"{key} can't be replaced: its format is 3, and this version reads 1 to 2; a newer vortexd wrote it; "
         "upgrade this node, or delete all published states"
     )
 
@@ -772,3 +784,183 @@ async def test_the_number_of_each_version_is_told_with_its_tree(
         await trio.sleep(5)
 
     assert [(first, 1), (same, 1), (second, 2)] == told
+
+
+# Manifests, which alone name the chunks of a version.
+
+
+def small(*seeds: int) -> Tree:
+    """Return a tree with many small chunks."""
+    return Tree({"main": Files({f"f{seed:03}": seed.to_bytes(4, "big") * 1_000 for seed in seeds})})
+
+
+async def test_small_chunks_are_written_together(stage: Stage, autojump_clock: MockClock) -> None:
+    stage.lead()
+    stage.begin().offer(small(*range(200)))
+    await trio.sleep(1)
+    written = [writes for writes, _ in stage.commits if is_chunk(writes)]
+    assert sum(map(len, written)) == len(stage.chunks()) > 100
+    assert max(map(len, written)) <= 60
+    assert len(written) < 12
+    for writes, conditions in stage.commits:
+        if is_chunk(writes):
+            assert conditions == (stage.leader, *(Unmodified(each.key, 0) for each in writes))
+
+
+@pytest.mark.parametrize("number", range(3))
+async def test_chunks_that_are_there_are_not_written_again_and_damaged_ones_are_repaired(
+    stage: Stage, autojump_clock: MockClock, number: int
+) -> None:
+    version = version_of(tree(a="1"))
+    names = [*version.chunks]
+    there, damaged = names[number], names[number - 1]
+    stage.store.change([Put(PLACES.chunk(there), version.chunks[there].data), Put(PLACES.chunk(damaged), b"x")])
+    before = stage.store.entries[PLACES.chunk(there)]
+    stage.lead()
+    with capture_logs() as logs:
+        stage.begin().offer(tree(a="1"))
+        await trio.sleep(1)
+    assert seen(stage.published()) == seen(tree(a="1"))
+    assert stage.store.entries[PLACES.chunk(there)] == before
+    assert [each["key"] for each in logs if each["event"] == "chunk repaired"] == [PLACES.chunk(damaged)]
+    assert stage.is_tidy()
+
+
+async def test_a_new_leader_reads_which_chunks_the_kept_versions_have(stage: Stage, autojump_clock: MockClock) -> None:
+    stage.lead("a")
+    before = stage.begin()
+    for seeds in ((1, 2, 50), (2, 3, 50), (3, 4, 50)):
+        before.offer(small(*seeds))
+        await trio.sleep(1)
+    assert stage.versions() == [1, 2, 3]
+    fence = stage.lead("b")
+    stage.begin(lambda: fence, "b", keep=2).offer(small(4, 5, 50))
+    await trio.sleep(1)
+    assert stage.versions() == [3, 4]
+    assert stage.is_tidy()
+    assert seen(stage.published()) == seen(small(4, 5, 50))
+
+
+async def test_the_manifests_are_read_once_for_each_leadership(stage: Stage, autojump_clock: MockClock) -> None:
+    stage.lead("a")
+    stage.begin().offer(small(1))
+    await trio.sleep(1)
+    fence = stage.lead("b")
+    publisher = stage.begin(lambda: fence, "b")
+    stage.reads.clear()
+    for seed in (2, 3):
+        publisher.offer(small(seed))
+        await trio.sleep(1)
+    # The root and the page of the one version that this leader didn't write.
+    assert [key for key in stage.reads if key.startswith(PLACES.chunk(""))] == [
+        PLACES.chunk(name) for name in reversed([*version_of(small(1)).chunks][1:])
+    ]
+
+
+@pytest.mark.parametrize("number", range(1, 3))
+@pytest.mark.parametrize("value", [None, b"x"])
+async def test_a_version_whose_manifest_is_damaged_is_one_warning_and_does_not_stop_publishing(
+    stage: Stage, autojump_clock: MockClock, number: int, value: bytes | None
+) -> None:
+    stage.lead("a")
+    stage.begin().offer(small(1))
+    await trio.sleep(1)
+    key = PLACES.chunk([*version_of(small(1)).chunks][number])
+    stage.store.change([Delete(key) if value is None else Put(key, value)])
+    fence = stage.lead("b")
+    publisher = stage.begin(lambda: fence, "b")
+    with capture_logs() as logs:
+        for seed in (2, 3):
+            publisher.offer(small(seed))
+            await trio.sleep(1)
+    assert (stage.number(), publisher.is_failing) == (3, False)
+    warned = [each for each in logs if each["event"] == "cluster record unusable"]
+    assert [each["key"] for each in warned] == [PLACES.chunk(version_of(small(1)).manifest[0])]
+    assert warned[0]["reason"].startswith("the manifest of version 1 is damaged: chunk ")
+
+
+async def test_a_manifest_that_is_not_the_one_of_its_head_is_damaged(stage: Stage, autojump_clock: MockClock) -> None:
+    version = version_of(small(1))
+    stage.store.change([Put(PLACES.chunk(name), chunk.data) for name, chunk in version.chunks.items()])
+    head = Head(Announcement(1, "0" * 64, 1.0, "x"), version.manifest)
+    stage.store.change([Put(PLACES.head, head.encoded()), Put(PLACES.version(1), head.encoded())])
+    stage.lead()
+    with capture_logs() as logs:
+        stage.begin().offer(small(2))
+        await trio.sleep(1)
+    assert stage.number() == 2
+    assert [each["reason"] for each in logs if each["event"] == "cluster record unusable"] == [
+        "the manifest of version 1 is damaged: it isn't what its id says"
+    ]
+
+
+@pytest.mark.parametrize(("count", "is_usable"), [(4_998, True), (4_999, False)])
+async def test_a_manifest_names_a_most_number_of_chunks(
+    stage: Stage, autojump_clock: MockClock, count: int, is_usable: bool
+) -> None:
+    names = [f"{number:064x}" for number in range(count)]
+    pages = [orjson.dumps({"chunks": part, "rows": []}) for part in (names[:2_500], names[2_500:])]
+    root = orjson.dumps({"format": 2, "pages": [[digest_of(page), len(page)] for page in pages]})
+    stage.store.change([Put(PLACES.chunk(digest_of(each)), each) for each in (*pages, root)])
+    head = Head(Announcement(1, digest_of(root), 1.0, "x"), (digest_of(root),)).encoded()
+    stage.store.change([Put(PLACES.head, head), Put(PLACES.version(1), head)])
+    stage.lead()
+    with capture_logs() as logs:
+        stage.begin().offer(small(2))
+        await trio.sleep(1)
+    assert [each["reason"] for each in logs if each["event"] == "cluster record unusable"] == (
+        [] if is_usable else ["the manifest of version 1 is damaged: it names more than 5000 chunks"]
+    )
+
+
+async def test_a_store_that_is_away_while_a_manifest_is_read_is_tried_again(
+    stage: Stage, autojump_clock: MockClock
+) -> None:
+    stage.lead("a")
+    stage.begin().offer(small(1))
+    await trio.sleep(1)
+    root = PLACES.chunk(version_of(small(1)).manifest[0])
+
+    def cut(key: str) -> None:
+        if key == root:
+            stage.before_read = lambda key: None
+            raise EngineAway("cut")
+
+    stage.before_read = cut
+    fence = stage.lead("b")
+    publisher = stage.begin(lambda: fence, "b", keep=1)
+    publisher.offer(small(2))
+    await trio.sleep(0.5)
+    assert publisher.is_failing
+    await trio.sleep(3)
+    assert stage.versions() == [2]
+    assert stage.is_tidy()
+
+
+async def test_versions_of_format_1_are_followed_by_those_of_format_2_and_their_chunks_deleted(
+    stage: Stage, autojump_clock: MockClock
+) -> None:
+    for number, made in enumerate((large(1, 2), large(2, 3)), 1):
+        manifest, chunks = former.manifest_of(made)
+        stage.store.change([Put(PLACES.chunk(each.name), each.data) for each in chunks])
+        stage.store.change([Put(PLACES.chunk(digest_of(manifest)), manifest)])
+        said = Announcement(number, digest_of(manifest), 1.0, "x")
+        head = Head(said, (digest_of(manifest),), tuple(each.name for each in chunks)).encoded()
+        stage.store.change([Put(PLACES.head, head), Put(PLACES.version(number), head)])
+    assert seen(stage.published()) == seen(large(2, 3))
+    stage.lead()
+    publisher = stage.begin(keep=2)
+    publisher.offer(large(2, 3))
+    await trio.sleep(1)
+    # The same state has another id in the new format.
+    assert stage.versions() == [2, 3]
+    assert [Head.parse(stage.store.entries[PLACES.version(number)].value).chunks is None for number in (2, 3)] == [
+        False,
+        True,
+    ]
+    assert stage.is_tidy()
+    publisher.offer(large(4))
+    await trio.sleep(1)
+    assert stage.versions() == [3, 4]
+    assert stage.is_tidy()
+    assert seen(stage.published()) == seen(large(4))

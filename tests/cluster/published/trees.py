@@ -1,10 +1,14 @@
-"""Trees for tests of published states, and a view of them that can be compared."""
+"""Trees for tests of published states, and views of them and of what is published that can be compared."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
 
+from vortexd.cluster.published.head import Head
+from vortexd.cluster.published.manifest import Manifest, tree_of
+from vortexd.cluster.published.manifest_reader import Root, chunks_of_page, parse_pages, parse_root
+from vortexd.cluster.published.packing import digest_of, unpack, verified
 from vortexd.core.model import Edits, Files, Origin, Tree
 
 ONE, TWO = Origin("c1", "Ann", "2026-01-01T00:00:00Z"), Origin("c2", "Bob", "2026-01-02T00:00:00Z")
@@ -60,3 +64,28 @@ def seen(made: Tree) -> Any:
 def without_edits(made: Tree) -> Tree:
     """Return a tree without lists of edits."""
     return attrs.evolve(made, labels={label: attrs.evolve(each, edits=None) for label, each in made.labels.items()})
+
+
+def root_in(head: Head, chunk: Callable[[str], bytes]) -> Root | Manifest:
+    """Return the root of a version, whose chunks a function returns."""
+    data = b"".join(verified(name, chunk(name)) for name in head.manifest)
+    assert digest_of(data) == head.said.id
+    return parse_root(data)
+
+
+def names_in(head: Head, chunk: Callable[[str], bytes]) -> set[str]:
+    """Return the names of all chunks of a version."""
+    root = root_in(head, chunk)
+    if isinstance(root, Manifest):
+        return {*head.names}
+    pages = {name: chunk(name) for name in root.sizes}
+    return {*head.names, *pages, *(name for page in pages.values() for name in chunks_of_page(page))}
+
+
+def tree_in(head: Head, chunk: Callable[[str], bytes]) -> Tree:
+    """Return the tree of a version."""
+    root = root_in(head, chunk)
+    if not isinstance(root, Manifest):
+        root = parse_pages(root, {name: verified(name, chunk(name), size) for name, size in root.pages}, 1_000_000)
+    chunks = {name: verified(name, chunk(name)) for name in root.chunks}
+    return tree_of(root, [unpack(each, root.chunks, chunks) for each in root.contents], str)

@@ -12,11 +12,12 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.cluster.memory_engine import MemoryEngine, MemoryStore
-from tests.cluster.published.trees import ONE, rich, seen, tree, without_edits
+from tests.cluster.published.former import manifest_of
+from tests.cluster.published.trees import ONE, names_in, rich, root_in, seen, tree, without_edits
 from vortexd.cluster.engine import Delete, Denied, Engine, EngineError, Put, Reading
 from vortexd.cluster.published.head import Announcement, Head, Places
-from vortexd.cluster.published.manifest import manifest_of
-from vortexd.cluster.published.packing import digest_of
+from vortexd.cluster.published.manifest_reader import Root
+from vortexd.cluster.published.packing import CHUNK_BYTES, digest_of
 from vortexd.cluster.published.version import version_of
 from vortexd.core.model import Files, Tree
 from vortexd.source.base import Surroundings
@@ -73,6 +74,9 @@ class Play:
         head = version.head(self._number, 1e9, by)
         self.store.change([Put(PLACES.head, head.encoded())])
         return head
+
+    def chunk(self, name: str) -> bytes:
+        return self.store.entries[PLACES.chunk(name)].value
 
     def seen(self) -> list[object]:
         return [seen(each) for each in self.trees]
@@ -185,14 +189,14 @@ async def test_only_chunks_with_new_contents_are_fetched(play: Play, autojump_cl
     play.write(large(*range(10)))
     play.begin()
     await trio.sleep(1)
-    assert len(play.chunks_read()) == 11
+    assert len(play.chunks_read()) == 12
     play.reads.clear()
     head = play.write(large(*range(1, 11)))
     await trio.sleep(1)
     assert seen(play.trees[-1]) == seen(large(*range(1, 11)))
-    # One for the new file, and the manifest.
-    assert len(play.chunks_read()) == 2
-    assert {*play.chunks_read()} <= head.names
+    # One for the new file, and two for the manifest.
+    assert len(play.chunks_read()) == 3
+    assert {*play.chunks_read()} <= names_in(head, play.chunk)
 
 
 async def test_contents_of_versions_that_are_gone_are_fetched_again(play: Play, autojump_clock: MockClock) -> None:
@@ -203,7 +207,7 @@ async def test_contents_of_versions_that_are_gone_are_fetched_again(play: Play, 
         play.reads.clear()
         play.write(made)
     await trio.sleep(1)
-    assert len(play.chunks_read()) == 2
+    assert len(play.chunks_read()) == 3
 
 
 async def test_a_published_state_may_have_no_edits(play: Play, autojump_clock: MockClock) -> None:
@@ -305,9 +309,9 @@ async def put_manifest(play: Play, manifest: bytes) -> None:
 
 async def test_a_manifest_that_can_not_be_read_is_not_served(play: Play, autojump_clock: MockClock) -> None:
     source = play.begin()
-    await put_manifest(play, b'{"format":2}')
+    await put_manifest(play, b'{"format":3}')
     assert source.status.report().last_error == (
-        "version 1 of the published state can't be read: its format is 2, and this version reads 1; "
+        "version 1 of the published state can't be read: its format is 3, and this version reads 1 to 2; "
         "a newer vortexd wrote it; upgrade this node if it is the older one"
     )
     assert not play.trees
@@ -331,8 +335,8 @@ async def test_a_content_that_is_not_what_its_digest_says_is_not_served(play: Pl
             "replaces it",
         ),
         (
-            b'{"format":2}',
-            "the head /vortexd-published/c/head can't be read: its format is 2, and this version reads 1; "
+            b'{"format":3}',
+            "the head /vortexd-published/c/head can't be read: its format is 3, and this version reads 1 to 2; "
             "a newer vortexd wrote it; upgrade this node",
         ),
     ],
@@ -370,7 +374,8 @@ async def test_nothing_is_published_before_all_chunks_are_verified(play: Play, a
     play.before_read = lambda key: counts.append(len(play.trees))
     play.begin()
     await trio.sleep(1)
-    assert counts == [0] * 5
+    # The head, the root, the page and three contents.
+    assert counts == [0] * 6
     assert len(play.trees) == 1
 
 
@@ -422,8 +427,8 @@ async def test_all_files_together_have_a_most_size(
     if not is_served:
         said = source.status.report().last_error
         assert said == "version 1 of the published state has 2000 bytes, and total_bytes allows 1999"
-        # Only the manifest was fetched.
-        assert len(play.chunks_read()) == 1
+        # Only the root and the page of the manifest were fetched.
+        assert len(play.chunks_read()) == 2
 
 
 @pytest.mark.parametrize(("limit", "unreadable"), [(3, {}), (2, {"a": "it has 3 bytes, and file_bytes allows 2"})])
@@ -438,9 +443,8 @@ async def test_a_file_that_is_too_large_is_unreadable_and_is_not_fetched(
     assert "b" in files.contents
 
 
-async def test_a_manifest_that_total_bytes_does_not_allow_is_not_fetched(play: Play, autojump_clock: MockClock) -> None:
-    files = {f"{number:06}-{'x' * 90}.yml": b"" for number in range(6_000)}
-    play.write(Tree({"main": Files(files)}))
+async def test_a_root_that_total_bytes_does_not_allow_is_not_fetched(play: Play, autojump_clock: MockClock) -> None:
+    play.write(Tree({"main": Files({}, locations=("x" * 600_000,))}))
     source = play.begin(attrs.evolve(SETTINGS, total_bytes=524_287))
     await trio.sleep(1)
     assert not play.chunks_read()
@@ -450,6 +454,55 @@ async def test_a_manifest_that_total_bytes_does_not_allow_is_not_fetched(play: P
     play.begin(attrs.evolve(SETTINGS, total_bytes=524_288))
     await trio.sleep(1)
     assert play.trees
+
+
+@pytest.mark.parametrize(("less", "is_served"), [(0, True), (1, False)])
+async def test_pages_that_total_bytes_does_not_allow_are_not_fetched(
+    play: Play, autojump_clock: MockClock, less: int, is_served: bool
+) -> None:
+    files = {f"{number:06}-{'x' * 90}.yml": b"" for number in range(6_000)}
+    head = play.write(Tree({"main": Files(files)}))
+    root = root_in(head, play.chunk)
+    assert isinstance(root, Root)
+    limit = sum(root.sizes.values()) - CHUNK_BYTES - less
+    source = play.begin(attrs.evolve(SETTINGS, total_bytes=limit))
+    await trio.sleep(1)
+    assert bool(play.trees) == is_served
+    if not is_served:
+        assert play.chunks_read() == [*head.manifest]
+        assert source.status.report().last_error == (
+            f"version 1 of the published state has a manifest that total_bytes ({limit}) doesn't allow"
+        )
+
+
+async def test_the_rows_of_a_manifest_are_bounded_by_total_bytes(play: Play, autojump_clock: MockClock) -> None:
+    """Labels may share a page, so that a short manifest has any number of rows."""
+    files = Files({f"f{number:05}": b"" for number in range(2_000)})
+    source = play.begin(attrs.evolve(SETTINGS, total_bytes=1_024))
+    play.write(Tree({f"v{number}": files for number in range(40)}))
+    await trio.sleep(1)
+    assert source.status.report().last_error == (
+        "version 1 of the published state can't be read: the manifest has more than 65664 rows; upgrade this node if it is "
+        "the older one"
+    )
+    play.write(Tree({f"v{number}": files for number in range(32)}))
+    await trio.sleep(1)
+    assert len(play.trees[-1].labels) == 32
+
+
+# Format 1, which former versions wrote.
+
+
+async def test_a_version_of_format_1_is_read_and_the_next_one_follows(play: Play, autojump_clock: MockClock) -> None:
+    manifest, chunks = manifest_of(rich())
+    play.store.change([Put(PLACES.chunk(each.name), each.data) for each in chunks])
+    source = play.begin()
+    await put_manifest(play, manifest)
+    assert play.seen() == [seen(rich())]
+    assert not source.status.report().is_failing
+    play.write(tree(a="1"))
+    await trio.sleep(1)
+    assert play.seen() == [seen(rich()), seen(tree(a="1"))]
 
 
 # The store.

@@ -12,9 +12,11 @@ import orjson
 
 from ..records import LONGEST_TEXT, Unusable
 
-# The newest format that this version reads and writes. It covers the head, the manifest and all other records here.
-FORMAT = 1
-# The most chunks that a version has. The transaction of a head has two such records, and stays below 1 MiB.
+# The newest format that this version reads and writes. It covers the head and the manifest.
+FORMAT = 2
+# The format of the announcement and of the record of loose chunks, which haven't changed.
+_UNCHANGED = 1
+# The most chunks that a version has. The record of loose chunks may name all of them.
 MOST_CHUNKS = 5_000
 RECORD_BYTES = 400_000
 # The end of the year 9999, which RFC 3339 can still express.
@@ -89,7 +91,7 @@ class Announcement:
 
     def encoded(self) -> bytes:
         """Return the record."""
-        return orjson.dumps({"format": FORMAT, "number": self.number, "id": self.id, "at": self.at, "by": self.by})
+        return orjson.dumps({"format": _UNCHANGED, "number": self.number, "id": self.id, "at": self.at, "by": self.by})
 
     @classmethod
     def parse(cls, data: bytes) -> "Announcement":
@@ -103,26 +105,28 @@ class Announcement:
 
 @attrs.frozen
 class Head:
-    """A version: its announcement, and the names of all its chunks.
+    """A version: its announcement, and the names of the chunks with which a reader begins.
 
     Attributes:
-        manifest: The chunks of the manifest, in order.
-        chunks: The chunks of the contents.
+        manifest: The chunks of the manifest's root, in order. In format 1 that is the whole manifest.
+        chunks: The chunks of the contents in format 1, and None in format 2, in which the manifest alone names them.
     """
 
     said: Announcement
     manifest: tuple[str, ...]
-    chunks: tuple[str, ...]
+    chunks: tuple[str, ...] | None = None
 
     @property
     def names(self) -> frozenset[str]:
-        """All chunks of the version."""
-        return frozenset((*self.manifest, *self.chunks))
+        """The chunks that the head itself names."""
+        return frozenset((*self.manifest, *(self.chunks or ())))
 
     def encoded(self) -> bytes:
         """Return the record."""
         said = orjson.loads(self.said.encoded())
-        return orjson.dumps({**said, "manifest": self.manifest, "chunks": self.chunks})
+        if self.chunks is not None:
+            return orjson.dumps({**said, "format": 1, "manifest": self.manifest, "chunks": self.chunks})
+        return orjson.dumps({**said, "format": FORMAT, "manifest": self.manifest})
 
     @classmethod
     def parse(cls, data: bytes) -> "Head":
@@ -132,15 +136,16 @@ class Head:
             Unusable: See the class.
         """
         table = table_of(data)
-        head = cls(Announcement(*_said(table)), digests(table, "manifest"), digests(table, "chunks"))
-        if not head.manifest or len(head.manifest) + len(head.chunks) > MOST_CHUNKS:
+        chunks = digests(table, "chunks") if table["format"] == 1 else None
+        head = cls(Announcement(*_said(table)), digests(table, "manifest"), chunks)
+        if not head.manifest or len(head.manifest) + len(head.chunks or ()) > MOST_CHUNKS:
             raise Unusable(f"it names no manifest, or more than {MOST_CHUNKS} chunks")
         return head
 
 
 def loose_record(names: Sequence[str]) -> bytes:
     """Return the record of loose chunks."""
-    return orjson.dumps({"format": FORMAT, "chunks": names})
+    return orjson.dumps({"format": _UNCHANGED, "chunks": names})
 
 
 def loose_chunks(data: bytes) -> tuple[str, ...]:
@@ -181,9 +186,9 @@ def check_format(table: object) -> None:
     if type(found) is not int:
         raise Unusable("it has no format number")
     if found > FORMAT:
-        raise Newer(f"its format is {found}, and this version reads {FORMAT}; a newer vortexd wrote it")
-    if found != FORMAT:
-        raise Unusable(f"its format is {found}, and this version reads {FORMAT}")
+        raise Newer(f"its format is {found}, and this version reads 1 to {FORMAT}; a newer vortexd wrote it")
+    if found < 1:
+        raise Unusable(f"its format is {found}, and this version reads 1 to {FORMAT}")
 
 
 def digests(table: Mapping[str, Any], name: str) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ changed content changes few chunks, and all others keep their names.
 """
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 import attrs
@@ -14,8 +14,11 @@ from ..records import Unusable
 
 # The most bytes of a chunk. By default etcd takes requests of 1.5 MiB.
 CHUNK_BYTES = 524_288
-# The bytes of a shared chunk on average. A change of one small content writes about so much.
-_AVERAGE = 131_072
+# The least and the most bytes of a shared chunk on average. A change of one small content writes about twice as much.
+_LEAST_AVERAGE, _AVERAGE = 4_096, 131_072
+# The shared chunks of a state on average, at most. Between the limits, the average follows from that in powers of two.
+# So it seldom changes, because each change of it makes all chunks anew.
+_SHARED = 2_000
 
 # A part of a content: the number of the chunk, the offset in it, and the number of bytes.
 Piece: TypeAlias = tuple[int, int, int]
@@ -41,6 +44,11 @@ class Chunk:
 
     name: str
     parts: Sequence[memoryview]
+
+    @property
+    def size(self) -> int:
+        """The number of bytes."""
+        return sum(map(len, self.parts))
 
     @property
     def data(self) -> bytes:
@@ -77,6 +85,14 @@ class _Packer:
             self.parts, self.size = [], 0
 
 
+def average_of(total: int) -> int:
+    """Return the bytes of a shared chunk on average, for contents of so many bytes together."""
+    average = _LEAST_AVERAGE
+    while average < _AVERAGE and average * _SHARED < total:
+        average *= 2
+    return average
+
+
 def pack(contents: Mapping[str, bytes]) -> tuple[list[Chunk], list[list[Piece]]]:
     """Cut contents into chunks. Return the chunks, and the pieces of each content.
 
@@ -85,12 +101,13 @@ def pack(contents: Mapping[str, bytes]) -> tuple[list[Chunk], list[list[Piece]]]
     """
     packer = _Packer()
     pieces = []
+    average = average_of(sum(map(len, contents.values())))
     for digest, content in contents.items():
         if packer.size + len(content) > CHUNK_BYTES:
             packer.end()
         pieces.append(packer.add(memoryview(content)))
         # The larger the content, the likelier a chunk ends with it. The decision depends on this content alone.
-        if int(digest[:8], 16) * _AVERAGE < len(content) << 32:
+        if int(digest[:8], 16) * average < len(content) << 32:
             packer.end()
     packer.end()
     return packer.chunks, pieces
@@ -141,3 +158,22 @@ def stated_sizes(contents: Iterable[Content], names: Sequence[str]) -> dict[str,
         for number, offset, length in content.pieces:
             sizes[names[number]] = max(sizes[names[number]], offset + length)
     return sizes
+
+
+def batches(sizes: Mapping[str, int], most: int, most_bytes: int) -> Iterator[list[str]]:
+    """Divide chunks into batches, in their order. A chunk that is larger than a batch is alone.
+
+    Args:
+        sizes: Maps the name of each chunk to its bytes.
+        most: The most chunks of a batch.
+        most_bytes: The most bytes of a batch.
+    """
+    batch, total = list[str](), 0
+    for name, size in sizes.items():
+        if batch and (len(batch) == most or total + size > most_bytes):
+            yield batch
+            batch, total = [], 0
+        batch.append(name)
+        total += size
+    if batch:
+        yield batch

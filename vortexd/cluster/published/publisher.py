@@ -3,7 +3,7 @@
 Trees and changes of the leadership arrive. Chunks and heads leave. The steps of one publication:
 
     1. The record of loose chunks names all chunks of the new version that no kept version names.
-    2. Each chunk that isn't there is written alone.
+    2. The chunks that aren't there are written, a large one alone, and several small ones together.
     3. One transaction writes the head and the kept version, if the former head is still the one that was read.
     4. Versions beyond the limit are deleted, each in one transaction that makes its chunks loose. Then the loose chunks
        are deleted.
@@ -11,9 +11,10 @@ Trees and changes of the leadership arrive. Chunks and heads leave. The steps of
 Each transaction requires the fence. So a former leader writes and deletes nothing, and after a failure or a change of the
 leadership everything begins at a new reading. The record of loose chunks says what an unfinished publication has left.
 A commit whose outcome is unknown isn't repeated: the next reading shows by the head's id whether it was carried out.
+A new leader reads the manifests of the kept versions once, because these alone name the chunks.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeVar
 
 import attrs
@@ -39,8 +40,11 @@ from ..engine import (
 from ..keys import Keys
 from ..records import Unusable
 from ..warnings import RecordWarnings
-from .head import RECORD_BYTES, Head, Newer, Places, loose_chunks, loose_record
-from .packing import Chunk
+from .fetching import fetched
+from .head import MOST_CHUNKS, RECORD_BYTES, Head, Newer, Places, loose_chunks, loose_record
+from .manifest import Manifest
+from .manifest_reader import chunks_of_page, parse_root
+from .packing import CHUNK_BYTES, Chunk, batches, digest_of
 from .version import Version, version_of
 
 log = structlog.get_logger()
@@ -52,6 +56,8 @@ BETWEEN = 0.3
 _AGAIN, _AGAIN_AT_MOST = 1.0, 60.0
 # The most chunks that one transaction deletes. etcd takes 128 writes.
 _DELETED = 64
+# The most chunks that one transaction writes, and the most bytes of them. A larger chunk is written alone.
+_WRITTEN, _WRITTEN_BYTES = 60, 131_072
 # More than this isn't read of all kept versions. While the oldest ones aren't deleted yet, there are more than the
 # settings keep.
 _MOST_READ = (MOST_VERSIONS + 10) * RECORD_BYTES
@@ -72,6 +78,7 @@ class _Kept:
 
     Attributes:
         head: The head, or None if there is none that can be read.
+        head_names: The chunks of the head's version.
         head_revision: The revision of the head's entry, or 0.
         versions: Maps the number of each kept version to its chunks. A version that can't be read has none.
         loose: The loose chunks, and whether there is such a record.
@@ -79,6 +86,7 @@ class _Kept:
     """
 
     head: Head | None
+    head_names: frozenset[str]
     head_revision: int
     versions: Mapping[int, frozenset[str]]
     loose: tuple[str, ...]
@@ -88,7 +96,7 @@ class _Kept:
     @property
     def names(self) -> frozenset[str]:
         """The chunks that a kept version or the head names."""
-        return frozenset().union(*self.versions.values(), self.head.names if self.head is not None else ())
+        return self.head_names.union(*self.versions.values())
 
     @property
     def newest(self) -> int:
@@ -139,6 +147,8 @@ class Publisher:
         self._done: tuple[CreatedAt, Tree, int] | None = None
         # The chunks that are certainly in the store, as long as this fence holds.
         self._stored: tuple[CreatedAt, set[str]] | None = None
+        # The chunks of the versions by their ids, as long as this fence holds.
+        self._names: tuple[CreatedAt, dict[str, frozenset[str]]] | None = None
         self._changed = trio.Event()
         self.last_error: str | None = None
         self.is_failing = False
@@ -197,7 +207,9 @@ class Publisher:
         if self._version is None or self._version[0] is not tree:
             self._version = (tree, await trio.to_thread.run_sync(version_of, tree))
         version = self._version[1]
-        writer = _Writer(engine, self._places, fence, self._known(fence), self._warnings)
+        names = self._named(fence)
+        names[version.id] = version.names
+        writer = _Writer(engine, self._places, fence, self._known(fence), names, version.id, self._warnings)
         kept = await writer.delete_loose(await writer.read(self._announcement), version.chunks)
         head = version.head(kept.newest + 1, round(self._now(), 3), self._node)
         await writer.write_chunks(version.chunks, kept.names)
@@ -218,6 +230,12 @@ class Publisher:
         if self._stored is None or self._stored[0] != fence:
             self._stored = (fence, set())
         return self._stored[1]
+
+    def _named(self, fence: CreatedAt) -> dict[str, frozenset[str]]:
+        """Return the chunks of versions by their ids. A new leader reads them anew."""
+        if self._names is None or self._names[0] != fence:
+            self._names = (fence, {})
+        return self._names[1]
 
     async def _tidy(self, writer: "_Writer", keep: int) -> None:
         """Delete versions beyond the limit, and chunks that no kept version names."""
@@ -251,6 +269,10 @@ def _remedy(error: EngineError) -> str:
     return next(found, "vortexd tries again by itself")
 
 
+def _chunks_of_pages(pages: Sequence[bytes]) -> list[tuple[str, ...]]:
+    return [*map(chunks_of_page, pages)]
+
+
 class _NewerFormat(EngineError):
     """A newer version of vortexd has written a record. This one must not replace it."""
 
@@ -261,12 +283,16 @@ class _Writer:
 
     Attributes:
         stored: The chunks that are certainly in the store.
+        names: The chunks of versions by their ids.
+        own: The id of the version that is published. Its chunks are known.
     """
 
     engine: Engine
     places: Places
     fence: CreatedAt
     stored: set[str]
+    names: dict[str, frozenset[str]]
+    own: str
     warnings: RecordWarnings
 
     async def commit(self, writes: Collection[Write], *conditions: Unmodified) -> None:
@@ -287,20 +313,56 @@ class _Writer:
         places = self.places
         found = {each.key: each for each in (await self.engine.read([places.head, places.loose, announcement])).entries}
         listed = (await self.engine.read(prefix=places.versions, most_bytes=_MOST_READ)).entries
-        head, loose = found.get(places.head), found.get(places.loose)
+        record, loose = found.get(places.head), found.get(places.loose)
+        head = self._read(record, Head.parse) if record is not None else None
         numbers = {number: entry for entry in listed if (number := places.number_of(entry.key))}
+        heads = {number: self._read(entry, Head.parse) for number, entry in numbers.items()}
+        ids = {each.said.id for each in (head, *heads.values()) if each is not None}
+        for id in self.names.keys() - ids - {self.own}:
+            del self.names[id]
         return _Kept(
-            self._read(head, Head.parse) if head is not None else None,
-            head.modified if head is not None else 0,
-            {number: self._chunks_of(entry) for number, entry in numbers.items()},
+            head,
+            await self._names_of(head),
+            record.modified if record is not None else 0,
+            {number: await self._names_of(each) for number, each in heads.items()},
             (self._read(loose, loose_chunks) or ()) if loose is not None else (),
             loose is not None,
             found[announcement].value if announcement in found else b"",
         )
 
-    def _chunks_of(self, entry: Entry) -> frozenset[str]:
-        head = self._read(entry, Head.parse)
-        return head.names if head is not None else frozenset()
+    async def _names_of(self, head: Head | None) -> frozenset[str]:
+        """Return the chunks of a version. If its manifest is damaged, only its root is known. No reader can use it."""
+        if head is None or head.chunks is not None:
+            return head.names if head is not None else frozenset()
+        if head.said.id not in self.names:
+            root = self.places.chunk(head.manifest[0])
+            try:
+                self.names[head.said.id] = head.names | await self._manifest_names(head)
+            except Unusable as error:
+                self.warnings.unusable(root, f"the manifest of version {head.said.number} is damaged: {error}")
+                self.names[head.said.id] = head.names
+        return self.names[head.said.id]
+
+    async def _manifest_names(self, head: Head) -> set[str]:
+        """Return the chunks that a manifest names.
+
+        Raises:
+            Unusable: It is damaged, or names too many.
+        """
+        parts = await fetched(self.engine, self.places, dict.fromkeys(head.manifest, CHUNK_BYTES))
+        data = b"".join(parts[name] for name in head.manifest)
+        if digest_of(data) != head.said.id:
+            raise Unusable("it isn't what its id says")
+        root = await trio.to_thread.run_sync(parse_root, data)
+        if isinstance(root, Manifest):
+            return {*root.chunks}
+        names = {*root.sizes}
+        for part in batches(root.sizes, _DELETED, _WRITTEN_BYTES):
+            pages = await fetched(self.engine, self.places, {name: root.sizes[name] for name in part})
+            names.update(*await trio.to_thread.run_sync(_chunks_of_pages, [*pages.values()]))
+            if len(names) > MOST_CHUNKS:
+                raise Unusable(f"it names more than {MOST_CHUNKS} chunks")
+        return names
 
     def _read(self, entry: Entry, parse: Callable[[bytes], T]) -> T | None:
         """Read a record. If it is unusable, it counts as missing. In time a publication replaces or deletes it.
@@ -325,9 +387,19 @@ class _Writer:
         loose = [name for name in chunks if name not in named]
         if loose:
             await self.commit([Put(self.places.loose, loose_record(loose))])
-        for name in [name for name in chunks if name not in self.stored]:
-            await self._write_chunk(self.places.chunk(name), chunks[name].data)
-            self.stored.add(name)
+        sizes = {name: chunk.size for name, chunk in chunks.items() if name not in self.stored}
+        for names in batches(sizes, _WRITTEN, _WRITTEN_BYTES):
+            if not await self._write_together([(self.places.chunk(name), chunks[name].data) for name in names]):
+                for name in names:
+                    await self._write_chunk(self.places.chunk(name), chunks[name].data)
+            self.stored.update(names)
+
+    async def _write_together(self, entries: Sequence[tuple[str, bytes]]) -> bool:
+        """Write several chunks. Return False if there is only one, or one of them is there, or the fence doesn't hold."""
+        if len(entries) == 1:
+            return False
+        writes = [Put(key, data) for key, data in entries]
+        return (await self.engine.commit(writes, [self.fence, *(Unmodified(key, 0) for key, _ in entries)])).is_done
 
     async def _write_chunk(self, key: str, data: bytes) -> None:
         done = await self.engine.commit([Put(key, data)], [self.fence, Unmodified(key, 0)])

@@ -6,8 +6,8 @@ import attrs
 
 from ...core.model import Tree
 from ..engine import TooLarge
-from .head import MOST_CHUNKS, RECORD_BYTES, Announcement, Head
-from .manifest import manifest_of
+from .head import MOST_CHUNKS, Announcement, Head
+from .manifest_writer import manifest_of
 from .packing import CHUNK_BYTES, Chunk, digest_of
 
 
@@ -17,7 +17,7 @@ class Version:
 
     Attributes:
         id: As in `Announcement`.
-        manifest: The names of the manifest's chunks, in order.
+        manifest: The names of the chunks of the manifest's root, in order.
         chunks: All chunks by name, each once.
     """
 
@@ -31,17 +31,25 @@ class Version:
         Raises:
             TooLarge: It has too many chunks.
         """
-        others = tuple(name for name in self.chunks if name not in self.manifest)
-        head = Head(Announcement(number, self.id, at, by), self.manifest, others)
-        if len(self.manifest) + len(others) > MOST_CHUNKS or len(head.encoded()) > RECORD_BYTES:
+        if len(self.chunks) > MOST_CHUNKS:
             raise TooLarge(f"the state has more than {MOST_CHUNKS} chunks; serve fewer files or labels")
-        return head
+        return Head(Announcement(number, self.id, at, by), self.manifest)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of all chunks."""
+        return frozenset(self.chunks)
 
 
 def version_of(tree: Tree) -> Version:
-    """Cut a state into chunks. Takes long if the state is large."""
-    manifest, chunks = manifest_of(tree)
-    view = memoryview(manifest)
-    parts = [view[start : start + CHUNK_BYTES] for start in range(0, len(manifest), CHUNK_BYTES)]
-    own = [Chunk(digest_of(part), [part]) for part in parts]
-    return Version(digest_of(manifest), tuple(each.name for each in own), {each.name: each for each in (*chunks, *own)})
+    """Cut a state into chunks. Takes long if the state is large.
+
+    Raises:
+        TooLarge: See `manifest_of`.
+    """
+    written = manifest_of(tree)
+    view = memoryview(written.root)
+    parts = [view[start : start + CHUNK_BYTES] for start in range(0, len(written.root), CHUNK_BYTES)]
+    root = [Chunk(digest_of(part), [part]) for part in parts]
+    chunks = {each.name: each for each in (*written.chunks, *written.pages, *root)}
+    return Version(digest_of(written.root), tuple(each.name for each in root), chunks)

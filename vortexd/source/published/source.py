@@ -60,10 +60,11 @@ class PublishedSource:
         self._status = SourceStatus(name, settings.kind, settings.max_staleness, root=name)
         self._following = Following(self.name, self._status, engine, random)
         self._history = PublishedHistory(settings, engine)
-        # The number, the id and the contents of the published state.
+        # The number and the id of the published state, its contents, and the pages of its manifest.
         self._number = 0
         self._id = ""
         self._contents: Mapping[str, bytes] = {}
+        self._pages: Mapping[str, bytes] = {}
         self._revision: str | None = None
 
     @property
@@ -118,9 +119,9 @@ class PublishedSource:
         try:
             head = self._parsed(entry)
             if head.said.id != self._id:
-                state = await read_state(engine, head, self._settings, self._contents)
+                state = await read_state(engine, head, self._settings, self._contents, self._pages)
                 await publish(attrs.evolve(_placed(state.tree, head.said.number), noticed=noticed))
-                self._id, self._contents = head.said.id, state.contents
+                self._id, self._contents, self._pages = head.said.id, state.contents, state.pages
                 self._learn(state.tree)
                 log.info("published state taken", source=self.name, number=head.said.number, by=head.said.by)
             self._number = head.said.number
