@@ -1,5 +1,7 @@
 """The state of a source, and what is logged when it changes."""
 
+from collections.abc import Callable
+
 from structlog.testing import capture_logs
 
 from vortexd.source.status import SourceStatus
@@ -104,3 +106,30 @@ def test_the_root_may_be_learned_later() -> None:
     status = SourceStatus("x", "published", root="x")
     status.rooted("git:/")
     assert "git:/" == status.report().root
+
+
+def consequences(*steps: Callable[[SourceStatus], object]) -> list[str]:
+    status = SourceStatus("x", "git", 0.0, Clock(), Clock())
+    with capture_logs() as logs:
+        for step in steps:
+            step(status)
+    return [each["consequence"] for each in logs if each["event"] == "source unreadable"]
+
+
+NOTHING = "this source has no state yet, so the server serves nothing of it"
+LAST = "the server keeps serving the last state"
+
+
+def test_the_log_says_whether_there_is_a_state_to_serve() -> None:
+    def failed(status: SourceStatus) -> None:
+        status.failed("gone")
+
+    assert [NOTHING] == consequences(failed, failed)
+    assert [NOTHING] * 2 == consequences(failed, lambda status: status.noted("x"), failed)
+    assert [LAST] == consequences(lambda status: status.succeeded(), failed)
+    assert [NOTHING, LAST] == consequences(failed, lambda status: status.succeeded("1"), failed)
+    # A state whose source is still out of date.
+    assert [NOTHING, LAST] == consequences(
+        failed, lambda status: status.serves("1"), lambda status: status.failed("other")
+    )
+    assert [NOTHING] == consequences(lambda status: status.rooted("r"), failed)

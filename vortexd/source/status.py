@@ -47,11 +47,13 @@ class SourceStatus:
         self._last_error_at: float | None = None
         self._fresh_at = monotonic()
         self._is_failing = False
+        self._has_state = False
         self._errors = 0
         self._unfinished: Mapping[str, str] = {}
 
     def succeeded(self, revision: str | None = None) -> None:
         """Record that the source was read in its current state."""
+        self._has_state = True
         self._revision = revision
         self._last_success = self._now()
         self._fresh_at = self._monotonic()
@@ -66,7 +68,9 @@ class SourceStatus:
                 "source unreadable",
                 source=self._name,
                 reason=reason,
-                consequence="the server keeps serving the last state",
+                consequence="the server keeps serving the last state"
+                if self._has_state
+                else "this source has no state yet, so the server serves nothing of it",
             )
         self._last_error = reason
         self._last_error_at = self._now()
@@ -93,6 +97,7 @@ class SourceStatus:
 
     def serves(self, revision: str | None) -> None:
         """Record the served revision, which may be older than the source's newest revision."""
+        self._has_state = True
         self._revision = revision
 
     def report(self) -> SourceReport:

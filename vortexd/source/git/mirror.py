@@ -289,7 +289,9 @@ class Mirror:
             GitError: It can't be made now. The old mirror stays.
         """
         log.warning(
-            "mirror rebuilt", mirror=str(self._directory), consequence="the server keeps serving the last state"
+            "mirror rebuilt",
+            mirror=str(self._directory),
+            consequence="the repository is fetched whole; what the server serves stays as it is meanwhile",
         )
         try:
             await self._replace()
