@@ -56,6 +56,7 @@ PURE = [
     "cluster.published.version",
     "cluster.records",
     "cluster.summaries",
+    "source.fields",
     "agent.environment",
     "agent.filters",
     "agent.pacing",

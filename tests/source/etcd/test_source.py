@@ -10,9 +10,9 @@ import structlog
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from tests.cluster.memory_engine import MemoryEngine, MemoryStore
-from vortexd.cluster.engine import Delete, Denied, Engine, EngineAway, Put
-from vortexd.core.model import Tree
+from tests.cluster.memory_engine import MemoryEngine
+from tests.source.store_stage import Most, StoreStage, run_without_threads
+from vortexd.cluster.engine import Delete, Denied, EngineAway, Put
 from vortexd.source.base import Surroundings
 from vortexd.source.etcd.settings import EtcdSettings
 from vortexd.source.etcd.source import EtcdSource, open_source, root_of
@@ -21,37 +21,13 @@ SETTINGS = EtcdSettings(prefix="/c/", endpoints=("http://etcd:2379",))
 MARKED = attrs.evolve(SETTINGS, marker=".published")
 
 
-class Most(Random):
-    """Jitter that is always the longest."""
-
-    def uniform(self, a: float, b: float) -> float:
-        return b
-
-
-class Play:
-    """A source on a store in memory, and everything that it has published."""
-
-    def __init__(self, nursery: trio.Nursery) -> None:
-        self.store = MemoryStore()
-        self.engines: list[MemoryEngine] = []
-        self.trees: list[Tree] = []
-        self.refusal: Exception | None = None
-        self._nursery = nursery
+class Play(StoreStage):
+    """A stage with a source of kind "etcd"."""
 
     def begin(self, settings: EtcdSettings = SETTINGS) -> EtcdSource:
-        source = EtcdSource(settings, self._engine, Most(), root_of(settings))
-        self._nursery.start_soon(source.run, self.publish)
+        source = EtcdSource(settings, lambda: self.engine(), Most(), root_of(settings))
+        self.start(source)
         return source
-
-    def _engine(self) -> Engine:
-        if self.refusal is not None:
-            raise self.refusal
-        self.engines.append(MemoryEngine(self.store))
-        return self.engines[-1]
-
-    async def publish(self, tree: Tree) -> None:
-        self.trees.append(tree)
-        await trio.lowlevel.checkpoint()
 
     def put(self, **files: str) -> None:
         self.store.change([Put(f"/c/{name.replace('_', '.')}", text.encode()) for name, text in files.items()])
@@ -67,14 +43,9 @@ async def play() -> AsyncIterator[Play]:
         nursery.cancel_scope.cancel()
 
 
-# The clock would not wait for a real thread.
 @pytest.fixture(autouse=True)
 def _no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def run_sync(function: object, *args: object, **options: object) -> object:
-        await trio.lowlevel.checkpoint()
-        return function(*args)  # type: ignore[operator]
-
-    monkeypatch.setattr("vortexd.aio.threads.run_sync", run_sync)
+    run_without_threads(monkeypatch)
 
 
 async def test_the_first_state_is_published_and_then_each_transaction(play: Play, autojump_clock: MockClock) -> None:

@@ -11,10 +11,11 @@ import trio
 from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from tests.cluster.memory_engine import MemoryEngine, MemoryStore
+from tests.cluster.memory_engine import MemoryEngine
 from tests.cluster.published.former import manifest_of
 from tests.cluster.published.trees import ONE, names_in, rich, root_in, seen, tree, without_edits
-from vortexd.cluster.engine import Delete, Denied, Engine, EngineError, Put, Reading
+from tests.source.store_stage import Most, StoreStage, run_without_threads
+from vortexd.cluster.engine import Delete, Denied, Engine, Put, Reading
 from vortexd.cluster.published.head import Announcement, Head, Places
 from vortexd.cluster.published.manifest_reader import Root
 from vortexd.cluster.published.packing import CHUNK_BYTES, digest_of
@@ -29,40 +30,22 @@ PLACES = Places("c")
 REMEDY = "wait for the next version, or restart the node that publishes: it then repairs the chunks"
 
 
-class Most(Random):
-    """Jitter that is always the longest."""
-
-    def uniform(self, a: float, b: float) -> float:
-        return b
-
-
-class Play:
-    """A source on a store in memory, and everything that it has published."""
+class Play(StoreStage):
+    """A stage with a source of kind "published"."""
 
     def __init__(self, nursery: trio.Nursery) -> None:
-        self.store = MemoryStore()
-        self.engines: list[MemoryEngine] = []
-        self.trees: list[Tree] = []
-        self.refusal: EngineError | None = None
+        super().__init__(nursery)
         self.reads: list[str] = []
         self.before_read: Callable[[str], None] = lambda key: None
-        self._nursery = nursery
         self._number = 0
 
     def begin(self, settings: PublishedSettings = SETTINGS) -> PublishedSource:
-        source = PublishedSource(settings, self._engine, Most(), name_of(settings))
-        self._nursery.start_soon(source.run, self.publish)
+        source = PublishedSource(settings, lambda: self.engine(), Most(), name_of(settings))
+        self.start(source)
         return source
 
-    def _engine(self) -> Engine:
-        if self.refusal is not None:
-            raise self.refusal
-        self.engines.append(NotingEngine(self))
-        return self.engines[-1]
-
-    async def publish(self, tree: Tree) -> None:
-        self.trees.append(tree)
-        await trio.lowlevel.checkpoint()
+    def make(self) -> MemoryEngine:
+        return NotingEngine(self)
 
     def write(self, made: Tree, *, without: Sequence[str] = (), by: str = "a") -> Head:
         """Write a version into the store, without some of its chunks."""
@@ -108,14 +91,9 @@ async def play() -> AsyncIterator[Play]:
         nursery.cancel_scope.cancel()
 
 
-# The clock would not wait for a real thread.
 @pytest.fixture(autouse=True)
 def _no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def run_sync(function: Callable[..., object], *arguments: object, **options: object) -> object:
-        await trio.lowlevel.checkpoint()
-        return function(*arguments)
-
-    monkeypatch.setattr("vortexd.aio.threads.run_sync", run_sync)
+    run_without_threads(monkeypatch)
 
 
 def large(*seeds: int) -> Tree:
@@ -565,13 +543,13 @@ async def test_the_back_off_doubles_and_begins_anew_once_a_watch_has_begun(
 ) -> None:
     times: list[float] = []
     play.refusal = Denied("no")
-    engine = play._engine
+    engine = play.engine
 
     def noted() -> Engine:
         times.append(trio.current_time())
         return engine()
 
-    play._engine = noted  # type: ignore[method-assign]
+    play.engine = noted  # type: ignore[method-assign]
     play.begin()
     await trio.sleep(50)
     assert [after - before for before, after in pairwise(times)][:6] == [1, 2, 4, 8, 15, 15]

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
 
-from ...core.constraints import Rule, is_label, seconds, setting, whole
+from ...core.constraints import Rule, seconds, setting
 from ...core.constraints import applications as applications_field
 from ...settings.etcd import EtcdAccess, access_conflicts, unusable_access
 from ...settings.source import KeyProblem, SourceSettings
+from .. import fields
 from ..base import Surroundings
 
 if TYPE_CHECKING:
@@ -49,33 +50,20 @@ class EtcdSettings(EtcdAccess, SourceSettings):
         more="So a program can write any number of keys in several transactions, and then the marker. vortexd never "
         "serves the marker itself. While there is no marker, vortexd serves nothing of this source.",
     )
-    label_directories: bool = setting(
-        False,
+    label_directories: bool = fields.label_directories(
         doc="Treat each directory directly below the prefix as a label. The files beside them belong to all labels.",
     )
-    default_label: str = setting(
-        "main",
-        Rule("a label: letters, digits, dots, hyphens, underscores, slashes, + and @", is_label),
-        doc="The label of a request that names none. Without `label_directories` it is the only label that this "
-        "source has. If other sources have further labels, the prefix contributes to those, too.",
-    )
+    default_label: str = fields.default_label("prefix")
     quiet: float = seconds(
         0.02, 0, doc="Seconds without a change before vortexd publishes a new state. Transactions within it are one."
     )
-    max_wait: float = seconds(
-        1.0, 0, doc="Seconds after the first change at which vortexd publishes the new state, even if changes go on."
-    )
-    file_bytes: int = whole(10_485_760, 1_024, doc="The size of one file. A larger file is broken.")
-    total_bytes: int = whole(
-        268_435_456,
-        1_024,
+    max_wait: float = fields.max_wait()
+    file_bytes: int = fields.file_bytes()
+    total_bytes: int = fields.total_bytes(
         doc="The size of all files together. Beyond it vortexd cannot read the source, and serves its last good state. "
         "vortexd reads at most twice as many bytes in keys and values, with those that it does not serve.",
     )
-    files: int = whole(
-        20_000,
-        1,
-        10_000_000,
+    files: int = fields.files(
         doc="The number of files. Beyond it vortexd cannot read the source, as for `total_bytes`.",
     )
     applications: tuple[str, ...] = applications_field(
@@ -83,7 +71,7 @@ class EtcdSettings(EtcdAccess, SourceSettings):
         "pattern without a slash is for every profile. An empty list means everything.",
         more='See "Several sources" in vortexd.toml(5).',
     )
-    max_staleness: float = seconds(0.0, 0, doc="Seconds without etcd after which `/ready` answers 503. 0 means never.")
+    max_staleness: float = fields.max_staleness("etcd")
 
     def open(self, surroundings: Surroundings) -> "EtcdSource":
         """See `SourceSettings`."""
@@ -98,9 +86,7 @@ class EtcdSettings(EtcdAccess, SourceSettings):
         if "prefix" not in table:
             yield "prefix", "is missing; name the prefix of the keys to serve"
         yield from access_conflicts(table)
-        quiet, max_wait = (table.get(name, getattr(cls(), name)) for name in ("quiet", "max_wait"))
-        if type(quiet) in (int, float) and type(max_wait) in (int, float) and quiet > max_wait:
-            yield "max_wait", "must not be less than quiet"
+        yield from fields.wait_conflicts(table, cls())
 
     def unusable_files(self, environ: Mapping[str, str]) -> Iterator[KeyProblem]:
         """See `SourceSettings`."""

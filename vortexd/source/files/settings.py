@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
 
-from ...core.constraints import Rule, is_label, seconds, setting, whole
+from ...core.constraints import Rule, seconds, setting
 from ...core.constraints import applications as applications_field
 from ...settings.source import KeyProblem, SourceSettings
+from .. import fields
 from ..base import Surroundings
 
 if TYPE_CHECKING:
@@ -29,15 +30,10 @@ class FilesSettings(SourceSettings):
         doc="The directory.",
         example='"/etc/vortexd/config"',
     )
-    label_directories: bool = setting(
-        False, doc="Treat each sub-directory as a label. The files at the top belong to all labels."
+    label_directories: bool = fields.label_directories(
+        doc="Treat each sub-directory as a label. The files at the top belong to all labels."
     )
-    default_label: str = setting(
-        "main",
-        Rule("a label: letters, digits, dots, hyphens, underscores, slashes, + and @", is_label),
-        doc="The label of a request that names none. Without `label_directories` it is the only label that this "
-        "source has. If other sources have further labels, the directory contributes to those, too.",
-    )
+    default_label: str = fields.default_label("directory")
     scan_interval: float = seconds(
         5.0,
         0.1,
@@ -52,9 +48,7 @@ class FilesSettings(SourceSettings):
         "other file has changed or is being written.",
         more='See "Saving files" in vortexd.toml(5).',
     )
-    max_wait: float = seconds(
-        1.0, 0, doc="Seconds after the first change at which vortexd publishes the new state, even if changes go on."
-    )
+    max_wait: float = fields.max_wait()
     hold: float = seconds(
         2.0,
         0,
@@ -63,17 +57,12 @@ class FilesSettings(SourceSettings):
         "vortexd then publishes each file as a scan finds it.",
         more='See "Saving files" in vortexd.toml(5).',
     )
-    file_bytes: int = whole(10_485_760, 1_024, doc="The size of one file. A larger file is broken.")
-    total_bytes: int = whole(
-        268_435_456,
-        1_024,
+    file_bytes: int = fields.file_bytes()
+    total_bytes: int = fields.total_bytes(
         doc="The size of all files together. Beyond it vortexd cannot read the source. It then serves the last "
         "good state of the source, and serves nothing if it has just started.",
     )
-    files: int = whole(
-        20_000,
-        1,
-        10_000_000,
+    files: int = fields.files(
         doc="The number of files, and of directories. Beyond it vortexd cannot read the source, as for `total_bytes`.",
     )
     applications: tuple[str, ...] = applications_field(
@@ -81,9 +70,7 @@ class FilesSettings(SourceSettings):
         "pattern without a slash is for every profile. An empty list means everything.",
         more='See "Several sources" in vortexd.toml(5).',
     )
-    max_staleness: float = seconds(
-        0.0, 0, doc="Seconds without a successful scan after which `/ready` answers 503. 0 means never."
-    )
+    max_staleness: float = fields.max_staleness("a successful scan")
     remember: bool = setting(
         True,
         doc="Keep a copy of the last good content of each configuration file in the state directory, for at "
@@ -109,9 +96,7 @@ class FilesSettings(SourceSettings):
         """See `SourceSettings`."""
         if "path" not in table:
             yield "path", "is missing; name the directory to serve"
-        quiet, max_wait = (table.get(name, getattr(cls(), name)) for name in ("quiet", "max_wait"))
-        if type(quiet) in (int, float) and type(max_wait) in (int, float) and quiet > max_wait:
-            yield "max_wait", "must not be less than quiet"
+        yield from fields.wait_conflicts(table, cls())
 
     def unreadable(self) -> Iterator[KeyProblem]:
         """See `SourceSettings`."""

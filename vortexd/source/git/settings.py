@@ -12,6 +12,7 @@ from ...core.constraints import path as path_field
 from ...settings.secrets import file_problem, secret_problem
 from ...settings.secure_files import OTHERS_READ_OR_WRITE
 from ...settings.source import KeyProblem, SourceSettings
+from .. import fields
 from ..base import Surroundings
 from . import command_line
 from .remotes import DEFAULT_SCHEMES, SCHEMES, parse_remote
@@ -143,17 +144,12 @@ class GitSettings(SourceSettings):
         doc="The size of the objects that one fetch may bring. Beyond it the fetch fails, and vortexd serves "
         "the last state.",
     )
-    file_bytes: int = whole(10_485_760, 1_024, doc="The size of one file. A larger file is broken.")
-    total_bytes: int = whole(
-        268_435_456,
-        1_024,
+    file_bytes: int = fields.file_bytes()
+    total_bytes: int = fields.total_bytes(
         doc="The size of all files together. Files that several labels share count once. A label whose files "
         "would exceed it keeps its last state, or is not served if it has none.",
     )
-    files: int = whole(
-        20_000,
-        1,
-        10_000_000,
+    files: int = fields.files(
         doc="The number of files of one label. A label with more keeps its last state, or is not served if it "
         "has none.",
     )
@@ -162,9 +158,7 @@ class GitSettings(SourceSettings):
         "pattern without a slash is for every profile. An empty list means everything.",
         more='See "Several sources" in vortexd.toml(5).',
     )
-    max_staleness: float = seconds(
-        0.0, 0, doc="Seconds without a successful fetch after which `/ready` answers 503. 0 means never."
-    )
+    max_staleness: float = fields.max_staleness("a successful fetch")
 
     def open(self, surroundings: Surroundings) -> "GitSource":
         """See `SourceSettings`."""

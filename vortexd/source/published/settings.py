@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
 
-from ...core.constraints import Rule, seconds, setting, whole
+from ...core.constraints import Rule, setting
 from ...settings.etcd import EtcdAccess, access_conflicts, unusable_access
 from ...settings.source import KeyProblem, SourceSettings
+from .. import fields
 from ..base import Surroundings
 
 if TYPE_CHECKING:
@@ -37,19 +38,13 @@ class PublishedSettings(EtcdAccess, SourceSettings):
         "`/vortexd-published/NAME/`.",
         example='"production"',
     )
-    file_bytes: int = whole(10_485_760, 1_024, doc="The size of one file. A larger file is broken.")
-    total_bytes: int = whole(
-        268_435_456,
-        1_024,
+    file_bytes: int = fields.file_bytes()
+    total_bytes: int = fields.total_bytes(
         doc="The size of all different files of all labels together. Beyond it vortexd does not take the version, and "
         "serves its last good state.",
     )
-    files: int = whole(
-        20_000, 1, 10_000_000, doc="The number of files of one label. Beyond it vortexd does as for `total_bytes`."
-    )
-    max_staleness: float = seconds(
-        0.0, 0, doc="Seconds without a readable version after which `/ready` answers 503. 0 means never."
-    )
+    files: int = fields.files(doc="The number of files of one label. Beyond it vortexd does as for `total_bytes`.")
+    max_staleness: float = fields.max_staleness("a readable version")
 
     @property
     def applications(self) -> tuple[str, ...]:
