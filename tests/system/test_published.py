@@ -63,6 +63,17 @@ def version(server: Server) -> str:
     return found
 
 
+def open_websocket(port: int) -> socket.socket:
+    """Open a WebSocket that never answers a close frame."""
+    opened = socket.create_connection(("127.0.0.1", port))
+    opened.sendall(
+        b"GET /ws/orders/dev HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    )
+    assert opened.recv(100).startswith(b"HTTP/1.1 101")
+    return opened
+
+
 def number(server: Server) -> int:
     published = get(server, "/status")["cluster"].get("published")
     return published["number"] if published is not None else 0
@@ -200,6 +211,23 @@ def test_a_node_that_publishes_takes_the_lead_from_one_that_does_not(cluster: Pu
             with cluster.start("a", cluster.publishing("a")):
                 until(lambda: size(b) == 2, 10)
                 assert get(b, "/status")["cluster"]["leader"] == "a"
+
+
+def test_a_leader_that_drains_leaves_the_lead_and_the_publishing_to_another_node_at_once(cluster: Published) -> None:
+    with cluster.start("a", cluster.publishing("a")) as a, cluster.start("b", cluster.publishing("b")) as b:
+        until(lambda: number(b) == 1)
+        leader, other, name = (a, b, "b") if get(a, "/status")["cluster"]["leader"] == "a" else (b, a, "a")
+        with open_websocket(leader.port), ThreadPoolExecutor(1) as thread:
+            stopped = thread.submit(leader.stop)
+            took = until(lambda: get(other, "/status")["cluster"]["leader"] == name, 5)
+            cluster.repository.commit({"orders-dev.yml": "size: 2\n"})
+            webhook(other)
+            until(lambda: number(other) == 2, 5)
+            # The client holds up the end of the former leader.
+            assert not stopped.done()
+            assert get(other, "/status")["cluster"]["published"]["by"] == name
+            print(f"from SIGTERM to the new leader: {took:.3f} s")
+        assert stopped.result() == 0
 
 
 def test_a_new_node_waits_for_a_chunk_that_is_missing_and_the_publisher_repairs_it(

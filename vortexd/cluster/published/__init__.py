@@ -12,6 +12,7 @@ see a half of a state. The bytes are those of the sources. Encrypted values stay
     head.py        the names of the entries, and the records that name chunks; pure
     version.py     a whole version as chunks and a head; pure
     fetching.py    fetches and verifies chunks
-    publisher.py   the leader's transactions
+    publisher.py   decides what the leader publishes, and when
+    transactions.py  the leader's transactions
     newest.py      the number of the newest version, as each node of the cluster shows it
 """
