@@ -75,7 +75,8 @@ def test_the_manifest_of_these_tests_is_usable() -> None:
         lambda one: put(one.root["pages"][0], 1, True),
         lambda one: put(one.root["pages"][0], 1, CHUNK_BYTES + 1),
         lambda one: one.root["pages"][0].append(1),
-        lambda one: put(one.root, "pages", one.root["pages"] * MOST_CHUNKS),
+        lambda one: one.root["pages"].append([one.root["pages"][0][0], 1]),
+        lambda one: put(one.root, "pages", [[f"{number:064x}", 1] for number in range(MOST_CHUNKS + 1)]),
         lambda one: put(one.layer, "root", None),
         lambda one: put(one.layer, "locations", [7]),
         lambda one: put(one.layer, "revision", 7),
@@ -163,6 +164,13 @@ def test_garbage_is_refused(data: bytes) -> None:
     for parse in (parse_root, chunks_of_page):
         with pytest.raises(Unusable):
             parse(data)
+
+
+def test_a_root_may_name_a_most_number_of_pages() -> None:
+    pages = [[f"{number:064x}", 1] for number in range(MOST_CHUNKS)]
+    root = parse_root(json.dumps({"format": 2, "pages": pages}).encode())
+    assert isinstance(root, Root)
+    assert len(root.sizes) == MOST_CHUNKS
 
 
 def test_a_page_that_is_no_json_is_refused() -> None:

@@ -58,6 +58,8 @@ def _pages(table: Mapping[str, Any]) -> tuple[tuple[str, int], ...]:
         if not is_digest(name) or not is_count(size) or size > CHUNK_BYTES:
             raise Unusable("the manifest has a page whose name or size isn't valid")
         pages.append((name, size))
+    if len({name for name, _ in pages}) < len(pages):
+        raise Unusable("the manifest names a page twice")
     return tuple(pages)
 
 
