@@ -17,6 +17,7 @@ from trio.testing import MockClock
 from tests.cluster.memory_engine import MemoryEngine, MemoryStore
 from tests.cluster.published.trees import tree
 from vortexd.cluster import node as module
+from vortexd.cluster import quota
 from vortexd.cluster.engine import Compacted, Delete, Denied, EngineAway, EngineError, Put
 from vortexd.cluster.etcd import access
 from vortexd.cluster.etcd.engine import EtcdEngine
@@ -376,8 +377,9 @@ def foreign(number: int, size: int = 1_000_000) -> Put:
 
 @pytest.mark.parametrize("is_there_first", [True, False])
 async def test_a_prefix_that_another_program_fills_is_reported_once_and_the_node_recovers(
-    autojump_clock: MockClock, is_there_first: bool
+    autojump_clock: MockClock, is_there_first: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(quota, "SHARED_BYTES", 0)
     store, writes = MemoryStore(), [foreign(number) for number in range(60)]
     if is_there_first:
         store.change(writes)
@@ -406,7 +408,10 @@ async def test_a_prefix_that_another_program_fills_is_reported_once_and_the_node
     ]
 
 
-async def test_a_prefix_that_is_full_is_read_once_a_minute(autojump_clock: MockClock) -> None:
+async def test_a_prefix_that_is_full_is_read_once_a_minute(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quota, "SHARED_BYTES", 0)
     readings = list[float]()
 
     class NotingEngine(TestEngine):

@@ -1,20 +1,23 @@
 """The most bytes that a node reads of its cluster, so that another program can't fill the node's memory by way of etcd.
 
 The limit follows from the number of member records: each node has a record, a sign of life, a hint and a summary, and
-each of them is bounded. Readings and events arrive. An error leaves if the entries have more bytes.
+each of them is bounded. So are the records of labels. Readings and events arrive. An error leaves if the entries have more bytes.
 """
 
 from collections.abc import Iterable
 
 from .engine import Engine, EngineError, Event, Reading, TooMuch, size_of
 from .keys import MEMBERS, Keys
+from .positions import RECORD_BYTES
 from .records import HINT_BYTES, MEMBER_BYTES
 from .summaries import MOST_PARTS, PART_BYTES
 
 # The entries of one node: the record, the hint, the parts of the summary, and last the sign of life and all names.
 NODE_BYTES = MEMBER_BYTES + HINT_BYTES + MOST_PARTS * PART_BYTES + 8_192
-# The entries that belong to no node: the leader, the secret, the announcement, and the records of labels.
-SHARED_BYTES = 16_777_216
+# The entries that belong to no node: almost all of them are the records of labels. So many labels fit with the largest
+# records. With one source a record has about 4 KB, so 16 times as many fit.
+LABELS = 1_024
+SHARED_BYTES = LABELS * RECORD_BYTES
 # Nodes that may join between the reading of the member records and that of all entries.
 SPARE_NODES = 8
 # The most nodes, and so the most member records that count.
