@@ -1,5 +1,8 @@
 """The version of a document, as vortexd-api(7) describes it."""
 
+import hashlib
+from unittest import mock
+
 import pytest
 
 from vortexd.core.version import encode, version_of
@@ -8,6 +11,22 @@ from vortexd.core.version import encode, version_of
 def test_a_version_is_a_function_of_the_content_alone() -> None:
     assert "44136fa355b3678a" == version_of(b"{}")
     assert "015abd7f5cc57a2d" == version_of(b'{"a":1}')
+
+
+@pytest.mark.parametrize("size", [0, 1, 2_046, 2_047, 2_048, 4_094, 4_095, 100_000])
+def test_a_version_is_the_beginning_of_the_sha_256_of_a_document_of_any_size(size: int) -> None:
+    body = (b"0123456789abc" * (size // 13 + 1))[:size]
+    assert hashlib.sha256(body).hexdigest()[:16] == version_of(body)
+
+
+def test_hashing_a_document_never_releases_the_interpreter_lock() -> None:
+    """hashlib releases it for pieces of 2,048 bytes or more."""
+    digest = mock.Mock(**{"hexdigest.return_value": "0" * 64})
+    with mock.patch.object(hashlib, "sha256", return_value=digest) as sha256:
+        version_of(bytes(10_000))
+
+    assert [mock.call()] == sha256.call_args_list
+    assert [2_047, 2_047, 2_047, 2_047, 1_812] == [len(call.args[0]) for call in digest.update.call_args_list]
 
 
 @pytest.mark.parametrize(
