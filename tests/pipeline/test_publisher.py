@@ -334,6 +334,39 @@ async def test_the_deliveries_of_all_steps_are_counted(monkeypatch: pytest.Monke
     assert (5, 5) == (done[-1].changes, done[-1].deliveries)
 
 
+@pytest.mark.parametrize("content", [b"a: 1", b"a: 0 # the same"])
+async def test_a_publication_leaves_nothing_pending(content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether the documents change or not. Other tasks run in between, and nothing cancels it."""
+    monkeypatch.setattr(store, "_APPLIED_AT_ONCE", 1)
+    many = Many(4)
+    await many.begin()
+    steps: list[int] = []
+    apply, checkpoint = many.whole.store.apply, trio.lowlevel.cancel_shielded_checkpoint
+
+    def applying() -> bool:
+        steps.append(0)
+        return apply()
+
+    async def noting() -> None:
+        steps.append(1)
+        await checkpoint()
+
+    monkeypatch.setattr(many.whole.store, "apply", applying)
+    monkeypatch.setattr(trio.lowlevel, "cancel_shielded_checkpoint", noting)
+    with trio.CancelScope() as scope:
+
+        def committed() -> None:
+            scope.cancel()
+            # Trio itself has made such steps for the threads.
+            steps.clear()
+
+        monkeypatch.setattr(many.whole.reader, "drop_old_answers", committed)
+        await many.whole.publisher.publish(Tree({"main": Files({"application.yml": content})}))
+
+    assert [0, 1, 0, 1, 0, 1, 0] == steps
+    assert not many.whole.store._pending
+
+
 class Pauses(Collector):
     """Notes how many configurations each pause is for, and how many deliveries there were at its end."""
 

@@ -2,13 +2,21 @@
 
 import gc
 import weakref
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+from unittest import mock
 
 import attrs
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from tests.examples import examples
 from vortexd.core.errors import FormatError, ResolveError, UnknownLabel
 from vortexd.core.model import Change, Config, Edits, Files, Key, Moment, Origin, Tree
 from vortexd.core.version import version_of
+from vortexd.pipeline import store as module
 from vortexd.pipeline.dependencies import Dependencies
 from vortexd.pipeline.served import ServedState
 from vortexd.pipeline.state import State
@@ -680,3 +688,268 @@ def test_nothing_is_recalled_for_a_key_that_is_not_kept(staged: Stage) -> None:
 
     assert other not in staged.store
     assert [True, False] == [staged.store.has_room(each) for each in (SHOP, other)]
+
+
+# Pending configurations.
+
+
+class Both:
+    """Two stores that get the same publications. One of them applies nothing until it must."""
+
+    def __init__(self) -> None:
+        history = HistorySettings(versions=3)
+        self.eager, self.lazy = Store(history), Store(history)
+        self.files = dict(GOOD)
+        self.revision = 0
+        self.parsed: ParsedTree | None = None
+        self.publish({}, None)
+
+    def publish(self, files: dict[str, bytes | None], meanwhile: tuple[str, Key] | None, label: str = "main") -> None:
+        """Publish files, and add or drop a key while they are staged. None removes a file."""
+        self.files = {path: content for path, content in (self.files | files).items() if content is not None}
+        self.revision += 1
+        former = self.parsed
+        tree = Tree({label: Files(self.files, revision=str(self.revision))}, label)
+        self.parsed = parsed = parse_tree(tree, FormatSettings(), former)
+        found = []
+        for store, limit in ((self.eager, 512), (self.lazy, 0)):
+            before, served = store.state, served_state(State(parsed.labels, label))
+            if before is not None and former is not None:
+                configs = store.affected(alterations(before.labels, parsed.labels))
+            else:
+                configs = store.configs()
+            prepared = stage(served, configs, before=before, unsettled=store.unsettled)
+            if meanwhile is not None:
+                change_keys(store, *meanwhile)
+            with mock.patch.object(module, "_APPLIED_AT_ONCE", limit):
+                changes = store.commit(prepared)
+            found.append([(change.key, view(change.old), view(change.new), change.patch) for change in changes])
+            found[-1].append(list(configs))  # type: ignore[arg-type]
+        assert found[0] == found[1]
+
+    def do(self, kind: str, *arguments: Any) -> None:
+        for store in (self.eager, self.lazy):
+            match kind:
+                case "replace":
+                    store.replace(HistorySettings(versions=arguments[0]))
+                case "apply":
+                    store.apply()
+                case _:
+                    change_keys(store, kind, *arguments)
+
+    def compare(self, key: Key) -> None:
+        one, other = self.eager, self.lazy
+        assert view(one.find(key)) == view(other.find(key))
+        assert list(one.history(key).items()) == list(other.history(key).items())
+
+    def compare_bodies(self, key: Key) -> None:
+        for version in self.eager.history(key):
+            assert self.eager.body_of(key, version) == self.lazy.body_of(key, version) is not None
+
+    def compare_all(self) -> None:
+        assert list(self.eager) == list(self.lazy)
+        assert self.eager.unsettled == self.lazy.unsettled
+        for key in PENDING:
+            assert (key in self.eager) == (key in self.lazy)
+            self.compare(key)
+
+
+PENDING = (SHOP, CART, Key("shop", "prod", "main"), Key("shop", "dev", "other"), Key("new", "dev", "main"))
+_keys = st.sampled_from(PENDING)
+_files = st.dictionaries(
+    st.sampled_from((*GOOD, "shop-prod.yml", "new.yml")),
+    st.sampled_from((b"a: 0", b"a: 1", b"a: 2", b"a:  1 # the same", BROKEN, b"spring.profiles.include: x", None)),
+    max_size=3,
+)
+_changing = st.tuples(st.sampled_from(("add", "expect", "drop")), _keys)
+PENDING_STEPS = st.one_of(
+    st.tuples(st.just("publish"), _files, st.none() | _changing),
+    st.tuples(st.just("publish"), _files, st.none() | _changing, st.sampled_from(("main", "other"))),
+    _changing,
+    st.tuples(st.just("compare"), _keys),
+    st.tuples(st.just("compare_bodies"), _keys),
+    st.tuples(st.just("replace"), st.sampled_from((0, 1, 3))),
+    st.tuples(st.just("apply")),
+)
+
+
+def change_keys(store: Store, kind: str, key: Key) -> None:
+    """Add, expect or drop a key, if that is possible."""
+    if kind == "drop":
+        if key in store:
+            store.drop(key)
+    elif kind == "expect":
+        store.expect(key)
+    else:
+        with suppress(FormatError, ResolveError, UnknownLabel):
+            store.add(key)
+
+
+def view(config: Config | None) -> object:
+    return config and (config.key, config.version, config.body, config.revision, config.origin, config.reads)
+
+
+@given(st.lists(PENDING_STEPS, max_size=20))
+@settings(deadline=None, max_examples=examples(400))
+def test_nobody_can_see_whether_a_configuration_is_pending(steps: Sequence[tuple[Any, ...]]) -> None:
+    both = Both()
+    both.do("add", SHOP)
+    both.do("add", CART)
+    for kind, *arguments in steps:
+        if kind in ("publish", "compare", "compare_bodies"):
+            getattr(both, kind)(*arguments)
+        else:
+            both.do(kind, *arguments)
+    both.compare_all()
+
+
+class Pending(Stage):
+    """A store that applies nothing until it must, with two keys whose new configurations are pending."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__()
+        self.publish(GOOD)
+        self.store.add(SHOP)
+        self.store.add(CART)
+        self.applied: list[Key] = []
+        apply = self.store._apply
+
+        def applying(key: Key, config: Config | None) -> None:
+            self.applied.append(key)
+            apply(key, config)
+
+        monkeypatch.setattr(module, "_APPLIED_AT_ONCE", 1)
+        monkeypatch.setattr(self.store, "_apply", applying)
+        self.changes = self.update(application=b"shared: 1")
+
+
+@pytest.fixture
+def pending(monkeypatch: pytest.MonkeyPatch) -> Pending:
+    return Pending(monkeypatch)
+
+
+def test_a_large_commit_visits_no_key(pending: Pending) -> None:
+    assert [] == pending.applied
+    assert [SHOP, CART] == [change.key for change in pending.changes]
+    assert {"a": 0, "shared": 1} == pending.document(SHOP)
+    assert {"b": 0, "shared": 1} == pending.document(CART)
+    assert [SHOP, CART] == pending.applied
+
+
+@pytest.mark.parametrize(("limit", "applied"), [(1, 0), (2, 2), (3, 2)])
+def test_a_small_commit_leaves_nothing_pending(limit: int, applied: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    pending = Pending(monkeypatch)
+    pending.store.apply()
+    pending.store.apply()
+    pending.applied.clear()
+    monkeypatch.setattr(module, "_APPLIED_AT_ONCE", limit)
+    pending.update(application=b"shared: 2")
+
+    assert applied == len(pending.applied)
+
+
+def test_some_pending_configurations_are_applied_at_a_time(pending: Pending) -> None:
+    assert pending.store.apply()
+    assert 1 == len(pending.applied)
+    assert not pending.store.apply()
+    assert {SHOP, CART} == set(pending.applied)
+    assert not pending.store.apply()
+    assert 2 == len(pending.applied)
+
+
+@pytest.mark.parametrize("read", ["find", "history", "body_of"])
+def test_a_pending_configuration_is_applied_before_its_key_is_read(read: str, pending: Pending) -> None:
+    version = version_of(b'{"a":0,"shared":0}')
+    if read == "find":
+        assert {"a": 0, "shared": 1} == pending.document(SHOP)
+    elif read == "history":
+        assert [version] == list(pending.store.history(SHOP))
+    else:
+        assert b'{"a":0,"shared":0}' == pending.store.body_of(SHOP, version)
+
+    assert [SHOP] == pending.applied
+
+
+def test_other_bounds_apply_to_what_is_pending(pending: Pending) -> None:
+    pending.store.replace(HistorySettings(versions=0))
+
+    assert {} == pending.store.history(SHOP)
+    assert {"a": 0, "shared": 1} == pending.document(SHOP)
+
+
+def test_the_history_has_the_limits_of_the_commit(pending: Pending) -> None:
+    """Limits that are replaced later don't bring back what these limits drop."""
+    pending.store.replace(HistorySettings(versions=0))
+    pending.update(application=b"shared: 2")
+    pending.store.replace(HistorySettings(versions=9))
+
+    assert {} == pending.store.history(SHOP)
+
+
+def test_the_next_publication_begins_with_what_was_pending(pending: Pending) -> None:
+    assert {SHOP, CART} == pending.store.configs().keys() == set(pending.applied)
+    pending.update(application=b"shared: 2")
+    affected, _, _ = alter(pending, pending.files | {"shop.yml": b"a: 1"})
+
+    assert [b'{"a":0,"shared":2}'] == [config.body for config in affected.values() if config]
+    assert [b'{"a":0,"shared":0}', b'{"a":0,"shared":1}'] == [*pending.store.history(SHOP).values()]
+
+
+def test_a_pending_failure_is_known_before_it_is_applied(pending: Pending) -> None:
+    pending.update(application=b"shared: [")
+    pending.publish(
+        {"application.yml": b"shared: 1", "shop-dev.yml": b"spring.profiles.include: x", "cart.yml": b"b: 0"}
+    )
+
+    assert {SHOP} == pending.store.unsettled
+    assert {"a": 0, "shared": 1} == pending.document(SHOP)
+
+
+def test_a_key_that_is_dropped_while_its_configuration_is_pending_is_gone(pending: Pending) -> None:
+    pending.store.drop(SHOP)
+
+    assert {CART} == pending.store.configs().keys()
+    pending.store.expect(SHOP)
+    assert (None, {}) == (pending.store.find(SHOP), pending.store.history(SHOP))
+
+
+def test_a_staged_key_that_the_store_does_not_keep_neither_changes_nor_stays(pending: Pending) -> None:
+    other = Key("shop", "prod", "main")
+    configs = {**pending.store.configs(), other: None}
+    parsed = parse_tree(Tree({"main": Files(GOOD)}), FormatSettings())
+    changes = pending.store.commit(stage(served_state(State(parsed.labels, "main")), configs))
+
+    assert [SHOP, CART] == [change.key for change in changes]
+    assert pending.store.find(other) is None
+    assert [SHOP, CART] == list(pending.store)
+    pending.store.expect(other)
+    assert pending.store.find(other) is None
+
+
+def test_a_key_that_was_dropped_before_the_keys_were_collected_does_not_matter(pending: Pending) -> None:
+    """The commit looks up each change's key only if a key was dropped since then."""
+    pending.store.drop(CART)
+    configs = pending.store.configs()
+    parsed = parse_tree(Tree({"main": Files(GOOD)}), FormatSettings())
+    prepared = stage(served_state(State(parsed.labels, "main")), configs)
+    looked_up: list[Key] = []
+
+    class Entries(dict[Key, Any]):
+        def __contains__(self, key: object) -> bool:
+            looked_up.append(key)  # type: ignore[arg-type]
+            return super().__contains__(key)
+
+    pending.store._entries = Entries(pending.store._entries)
+
+    assert [SHOP] == [change.key for change in pending.store.commit(prepared)]
+    assert [] == looked_up
+
+
+def test_the_memory_of_pending_configurations_is_freed(pending: Pending) -> None:
+    empty = dict[Key, Config | None]().__sizeof__()
+    assert pending.store._pending.__sizeof__() > empty
+    pending.document(SHOP)
+    pending.document(CART)
+    pending.store.apply()
+
+    assert empty == pending.store._pending.__sizeof__()

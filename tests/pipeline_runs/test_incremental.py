@@ -1,5 +1,6 @@
 """Any sequence of publications: each key has the configuration that it would have if everything were resolved anew."""
 
+import contextlib
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -19,6 +20,7 @@ from vortexd.core.patterns import parse_pattern
 from vortexd.core.version import version_of
 from vortexd.encryption.contract import OneKey, Undecryptable
 from vortexd.encryption.decryptor import Decryptor
+from vortexd.pipeline import store
 from vortexd.pipeline.broadcast import Delivery
 from vortexd.pipeline.state import State
 from vortexd.resolve.tree import parse_tree
@@ -368,11 +370,13 @@ async def _inline(function: Callable[..., Any], *arguments: object, **_: object)
     return function(*arguments)
 
 
-@given(st.lists(STEPS, max_size=30), st.sampled_from(LOCATIONS), st.sampled_from((None, 3)))
+@given(st.lists(STEPS, max_size=30), st.sampled_from(LOCATIONS), st.sampled_from((None, 3)), st.booleans())
 @settings(deadline=None, max_examples=examples(250))
 def test_each_publication_leads_to_what_a_full_resolution_leads_to(
-    steps: list[tuple[Any, ...]], locations: tuple[str, ...], depth: int | None
+    steps: list[tuple[Any, ...]], locations: tuple[str, ...], depth: int | None, is_applied: bool
 ) -> None:
+    """Whether the store applies the configurations of a commit at once or when it must."""
+
     async def main() -> None:
         world = World()
         world.locations, world.depth = locations, depth
@@ -385,5 +389,9 @@ def test_each_publication_leads_to_what_a_full_resolution_leads_to(
             await world.do(*step)
             world.check()
 
-    with mock.patch.object(trio.to_thread, "run_sync", _inline):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(mock.patch.object(trio.to_thread, "run_sync", _inline))
+        if not is_applied:
+            stack.enter_context(mock.patch.object(store, "_APPLIED_AT_ONCE", 0))
+            stack.enter_context(mock.patch.object(store.Store, "apply", return_value=False))
         trio.run(main)

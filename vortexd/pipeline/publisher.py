@@ -266,6 +266,8 @@ class Publisher:
                 deliveries += count
                 effort += 1 + count
         self._broadcaster.postpone((), 0)
+        while self._store.apply():
+            await trio.lowlevel.cancel_shielded_checkpoint()
         return deliveries
 
     def _done(
