@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from vortexd.aio.collector import MANY, Collector
 from vortexd.core.errors import SourceError
-from vortexd.core.model import Config, Files, Key, PropertySource, Tree
+from vortexd.core.model import Change, Config, Files, Key, PropertySource, Tree
 from vortexd.core.patterns import parse_pattern
 from vortexd.core.version import version_of
 from vortexd.observe.publication import Publication
@@ -400,6 +400,56 @@ async def test_the_collector_pauses_while_keys_are_resolved_and_broadcast() -> N
     await many.whole.publisher.resolve_by(None, PropertySource("o", {"b": 2}, {}))
 
     assert [(3, 3), (3, 6)] == pauses.counts[1:]
+
+
+@pytest.mark.parametrize("is_new_tree", [True, False])
+async def test_former_configurations_are_freed_before_the_pause_ends(
+    is_new_tree: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its end returns their memory to the system."""
+    # Trio keeps the result of the thread until the task's next step.
+    monkeypatch.setattr(module, "_DELIVERIES_AT_ONCE", 1)
+    many = Many(3)
+    formers: list[weakref.ref[Config]] = []
+    alive: list[int] = []
+
+    def count() -> int:
+        alive.append(sum(former() is not None for former in formers))
+        return 0
+
+    many.whole = Wired(collector=Pauses(count))
+    await many.begin()
+    formers += [weakref.ref(config) for key in many.keys if (config := many.whole.store.find(key)) is not None]
+    config = None
+    if is_new_tree:
+        await many.publish(1)
+    else:
+        await many.whole.publisher.resolve_by(None, PropertySource("o", {"b": 2}, {}))
+
+    assert 3 == len(formers)
+    assert [0, 0] == alive
+
+
+@pytest.mark.parametrize(("count", "steps"), [(0, 1), (2, 1), (3, 2), (4, 2), (5, 3)])
+async def test_many_changes_are_freed_in_steps(count: int, steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing cancels it, and the last step doesn't wait."""
+    monkeypatch.setattr(module, "_FREED_AT_ONCE", 2)
+    changes = [Change(SHOP, None, None) for _ in range(count)]
+    left: list[int] = []
+    checkpoint = trio.lowlevel.cancel_shielded_checkpoint
+
+    async def noting() -> None:
+        left.append(len(changes))
+        await checkpoint()
+
+    monkeypatch.setattr(trio.lowlevel, "cancel_shielded_checkpoint", noting)
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await module._freed(changes)
+
+    assert [] == changes
+    assert [count - 2 * step for step in range(1, steps)] == left
+    assert not scope.cancelled_caught
 
 
 async def test_a_subscription_briefly_pauses_the_collector_for_the_keys_that_it_resolves() -> None:

@@ -47,6 +47,8 @@ T = TypeVar("T")
 _LATE_ROUNDS = 4
 # Broadcasting this many changes and deliveries takes about a millisecond.
 _DELIVERIES_AT_ONCE = 128
+# Freeing this many changes takes less than a millisecond.
+_FREED_AT_ONCE = 1_024
 # Seconds until the publisher looks again for last good content that it couldn't find. The pause doubles up to the
 # second figure.
 _AGAIN, _AGAIN_AT_LEAST = 5.0, 60.0
@@ -152,7 +154,9 @@ class Publisher:
             with self._paused(len(configs)):
                 staged = await self._staged(attrs.evolve(before, state=state), configs)
                 changed, deliveries, now = await self._commit(staged)
-        changes = len(changed)
+                changes = len(changed)
+                del staged, configs
+                await _freed(changed)
         report_failures(before, now)
         self._metrics.published(changes, deliveries)
         log.info("configuration resolved anew", changes=changes, deliveries=deliveries)
@@ -187,13 +191,16 @@ class Publisher:
                 # Remove ended keys first, so that the commit doesn't publish to them.
                 deliveries = self._key_usage.update(existing, self._broadcaster.publish)
                 changed, more, now = await self._commit(staged)
-        self._ready.set()
-        watch.lap("broadcast")
-        report_broken(before, now, self._metrics)
-        report_failures(before, now)
-        _remember(now.parsed)
-        self._done(watch, staged, changed, deliveries + more, before)
-        report_empty(before, now)
+                self._ready.set()
+                watch.lap("broadcast")
+                report_broken(before, now, self._metrics)
+                report_failures(before, now)
+                _remember(now.parsed)
+                self._done(watch, staged, changed, deliveries + more, before)
+                report_empty(before, now)
+                # The end of the pause returns the memory of the former configurations to the system.
+                del staged, configs, affected
+                await _freed(changed)
 
     async def _prepared(
         self, tree: Tree, former: ParsedTree | None, before: ServedState | None, *, again: bool
@@ -235,7 +242,7 @@ class Publisher:
             staged = staged.with_more(more)
         return staged
 
-    async def _commit(self, staged: Staged) -> tuple[Sequence[Change], int, ServedState]:
+    async def _commit(self, staged: Staged) -> tuple[list[Change], int, ServedState]:
         """Put a publication in force, and broadcast it. Nothing can cancel this in between.
 
         Return the changes, the number of deliveries, and the new served state.
@@ -291,6 +298,14 @@ class Publisher:
     async def _in_thread(self, function: Callable[..., T], *args: object) -> T:
         # These are pure functions over immutable values, so an abandoned thread does no harm.
         return await threads.run_sync(function, *args, abandon_on_cancel=True, limiter=self._threads)
+
+
+async def _freed(changes: list[Change]) -> None:
+    """Free changes, with the former configurations, in steps. Thousands at once would hold the event loop."""
+    while changes:
+        del changes[-_FREED_AT_ONCE:]
+        if changes:
+            await trio.lowlevel.cancel_shielded_checkpoint()
 
 
 @attrs.frozen(slots=True)
