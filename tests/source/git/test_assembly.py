@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 from vortexd.core.errors import SourceError
 from vortexd.core.model import Edits, Origin, Tree
 from vortexd.source.git.assembly import TreeAssembly
+from vortexd.source.git.commits import Step
 from vortexd.source.git.history import History
 from vortexd.source.git.links import Way
 from vortexd.source.git.mirror import Mirror
@@ -30,6 +31,7 @@ class FakeSnapshots:
         self.parents: dict[str, str] = {}
         self.unreadable: dict[str, str] = {}
         self.ways: dict[str, Way] = {}
+        self.step: Step | None = None
         self.asked: list[tuple[str, str | None, list[str]]] = []
         self.kept: list[tuple[list[str], bool]] = []
 
@@ -39,7 +41,9 @@ class FakeSnapshots:
             raise self.broken[id]
         commit = id.removeprefix("tag of ")
         contents = {"a.yml": commit.encode()}
-        return Snapshot(Origin(commit, "Ada", ""), f"tree {id}", {}, {}, self.ways, contents, self.unreadable)
+        return Snapshot(
+            Origin(commit, "Ada", ""), f"tree {id}", {}, {}, self.ways, contents, self.unreadable, self.step
+        )
 
     async def parent(self, id: str) -> str | None:
         if id in self.broken:
@@ -55,10 +59,12 @@ class FakeHistories:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, History | None]] = []
+        self.own: list[Step | None] = []
         self.kept: list[Collection[History]] = []
 
-    async def read(self, commit: str, former: History | None = None) -> History:
+    async def read(self, commit: str, former: History | None = None, own: Step | None = None) -> History:
         self.asked.append((commit, former))
+        self.own.append(own)
         return History([], Edits(0, {}))
 
     def forget_all_but(self, histories: Collection[History]) -> None:
@@ -290,3 +296,11 @@ async def test_a_commit_before_that_can_not_be_read_is_none_and_logged(assemblin
 
     assert [{"event": "commit not read", "source": URI, "reason": "gone", "log_level": "info"}] == logs
     assert (["1"], True) == assembling.snapshots.kept[-1]
+
+
+async def test_a_history_is_read_with_the_own_step_of_its_commit(assembling: Assembling) -> None:
+    await assembling.new_tree(main="1")
+    assembling.snapshots.step = step = Step("1", Origin("2", "Ada", ""), {})
+    await assembling.new_tree(main="2")
+
+    assert [None, step] == assembling.histories.own

@@ -8,6 +8,7 @@ import attrs
 import pytest
 
 from vortexd.core.model import EDIT_COMMITS, Former, Origin
+from vortexd.source.git.commits import Step
 from vortexd.source.git.history import GitPast, Histories, History, edits_through
 from vortexd.source.git.links import DANGLING, Way
 from vortexd.source.git.mirror import Mirror
@@ -468,3 +469,39 @@ async def test_a_past_that_is_gone_from_the_mirror_is_an_error(mirrored: Mirrore
 
 def test_git_decides_alone_what_takes_the_place_of_a_broken_file() -> None:
     assert GitPast.is_authoritative
+
+
+async def test_git_is_not_asked_for_a_step_that_is_known(mirrored: Mirrored) -> None:
+    """The history is the same."""
+    commit = mirrored.repository.commit
+    before = await mirrored.read(commit({"a.yml": "1", "b.yml": "1"}))
+    tip = commit({"a.yml": "2"})
+    printed = await mirrored.read(tip, None, Histories(mirrored.mirror))
+    own = Step(printed.steps[0].parent, printed.steps[0].origin, dict(printed.steps[0].before))
+    mirrored.readings.clear()
+    history = await mirrored.histories.read(tip, before, own)
+
+    assert [] == mirrored.readings
+    assert own is history.steps[0]
+    assert [step.origin for step in printed.steps] == [step.origin for step in history.steps]
+    assert tip == last(history, "a.yml")
+    assert before.steps[0].origin.commit == last(history, "b.yml")
+
+
+async def test_git_is_asked_for_the_parents_of_a_step_that_is_known(mirrored: Mirrored) -> None:
+    commits = [mirrored.repository.commit({"a.yml": str(number)}) for number in range(3)]
+    printed = await mirrored.read(commits[-1])
+    mirrored.readings.clear()
+    history = await mirrored.read(commits[-1], None, Histories(mirrored.mirror))
+    again = await Histories(mirrored.mirror).read(commits[-1], None, printed.steps[0])
+
+    assert [(commits[-1], EDIT_COMMITS, 0), (commits[-2], EDIT_COMMITS - 1, 0)] == mirrored.readings
+    assert [step.origin for step in history.steps] == [step.origin for step in again.steps]
+
+
+async def test_a_step_that_was_read_before_stays(mirrored: Mirrored) -> None:
+    tip = mirrored.repository.commit({"a.yml": "1"})
+    before = await mirrored.read(tip)
+    history = await mirrored.histories.read(tip, before, Step(None, before.steps[0].origin, {}))
+
+    assert before.steps[0] is history.steps[0]

@@ -38,7 +38,7 @@ class Reader:
         found = await snapshots.read(commit, None, ())
         if self.before is not None:
             changed = await snapshots.read(commit, self.before, ())
-            assert attrs.asdict(found) == attrs.asdict(changed)
+            assert attrs.asdict(found) == attrs.asdict(attrs.evolve(changed, step=None))
         self.before = found
         return found
 
@@ -182,3 +182,40 @@ async def test_the_targets_of_links_in_use_are_read_once(reader: Reader, monkeyp
 
     assert b"a: 2\n" == found.contents["link.yml"]
     assert [third, found.blobs["app.yml"]] == asked
+
+
+# The own step of a commit.
+
+
+async def test_a_commit_after_the_one_before_has_its_own_step(reader: Reader) -> None:
+    snapshots = Snapshots(reader.mirror, reader.objects, SETTINGS)
+    first = reader.repository.commit({"a.yml": "1", "b.yml": "1"})
+    before = await snapshots.read(first, None, ())
+    second = reader.repository.commit({"a.yml": "2", "c.yml": "1"})
+    found = await snapshots.read(second, before, ())
+
+    assert before.step is None
+    assert found.step is not None
+    assert (first, found.origin) == (found.step.parent, found.step.origin)
+    assert {"a.yml": before.blobs["a.yml"], "c.yml": None} == found.step.before
+
+
+async def test_the_step_of_another_commit_is_not_taken_over_with_its_files(reader: Reader) -> None:
+    snapshots = Snapshots(reader.mirror, reader.objects, SETTINGS)
+    first = await snapshots.read(reader.repository.commit({"a.yml": "1"}), None, ())
+    second = await snapshots.read(reader.repository.commit({"a.yml": "2"}), first, ())
+    again = await snapshots.read(reader.repository.commit({"a.yml": "2"}), second, [second])
+
+    assert second.step is not None
+    assert again.contents is second.contents
+    assert again.step is None
+
+
+async def test_a_commit_that_does_not_follow_the_one_before_has_no_own_step(reader: Reader) -> None:
+    snapshots = Snapshots(reader.mirror, reader.objects, SETTINGS)
+    first = await snapshots.read(reader.repository.commit({"a.yml": "1"}), None, ())
+    reader.repository.commit({"a.yml": "2"})
+    third = await snapshots.read(reader.repository.commit({"a.yml": "3"}), first, ())
+
+    assert {"a.yml": b"3"} == third.contents
+    assert third.step is None

@@ -156,7 +156,8 @@ class TreeAssembly:
             self._skipped[label] = str(error)
             return former
         self._skipped.pop(label, None)
-        history = await self._histories.read(snapshot.origin.commit, former.history if former else None)
+        former_history = former.history if former else None
+        history = await self._histories.read(snapshot.origin.commit, former_history, snapshot.step)
         return Loaded(id, snapshot, history)
 
     def _files(self, label: str, loaded: Loaded) -> Files:

@@ -2,7 +2,7 @@
 
 They show which commit changed each path last, and the former content of broken files.
 The id of a commit arrives. A `History` of at most `EDIT_COMMITS` commits leaves. One `git log` reads the commits that
-no label has yet.
+no label has yet. After a push of one commit, its step is known from the reading of its files.
 
 The invariant: a history depends only on its newest commit. The commits that are kept between two readings save time but
 change no result. So two instances with an old and a new mirror agree.
@@ -17,11 +17,12 @@ from ...aio import threads
 from ...core.errors import SourceError
 from ...core.model import EDIT_COMMITS, Edits, Former, Good, Origin
 from ..lfs import is_pointer
+from .commits import NO_FILE, Step, author_of, former_blob, moment_of, path_of
 from .links import MAX_TARGET_BYTES, TOO_LONG, Way, followed, text_of
 from .mirror import Mirror
 from .process import GitError, TooMuch
 from .settings import GitSettings
-from .snapshots import ENTRY_BYTES, author_of, listed_paths, moment_of, path_of
+from .snapshots import ENTRY_BYTES, listed_paths
 
 # The limit for the changed files of one history together. The commit that exceeds it, and all older commits, don't
 # count.
@@ -32,25 +33,6 @@ _MAX_BYTES = 16_777_216
 _MAX_TIPS = 64
 # The number of trees that are listed for one broken file, to follow its link as it was then.
 _MAX_LISTINGS = 32
-_GONE = b"000000"
-_REGULAR = (b"100644", b"100755", b"100664")
-# Used in place of a blob's id for a link or a submodule, because its content isn't the file's content.
-_NO_FILE = ""
-
-
-@attrs.frozen(slots=True, eq=False)
-class Step:
-    """One commit and its changes.
-
-    Attributes:
-        parent: Its first parent; None for a commit without a parent.
-        before: Path to the id of the blob that it held before. None if there was nothing, "" if it wasn't a regular
-            file.
-    """
-
-    parent: str | None
-    origin: Origin
-    before: Mapping[str, str | None]
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -76,15 +58,18 @@ class Histories:
         # The newest commits of the histories that were read last.
         self._tips: OrderedDict[str, None] = OrderedDict()
 
-    async def read(self, commit: str, former: History | None = None) -> History:
+    async def read(self, commit: str, former: History | None = None, own: Step | None = None) -> History:
         """Read the history of a commit.
 
         Args:
             former: The former history of the same label. The new history probably continues it.
+            own: The commit's own step, if it is known. Then git isn't asked for it.
 
         Raises:
             GitError: The mirror can't be read.
         """
+        if own is not None:
+            self._steps.setdefault(commit, own)
         steps: list[Step] = []
         left, id = self._max_changes, commit
         while len(steps) < EDIT_COMMITS:
@@ -165,7 +150,7 @@ class GitPast:
         listings = 0
         for step in self._history.steps:
             before = step.before
-            if before.get(path, _NO_FILE) != _NO_FILE:
+            if before.get(path, NO_FILE) != NO_FILE:
                 way, blob = Way((path,)), before[path]
             elif step.parent is not None and _turned(step, way):
                 listings += 1
@@ -179,7 +164,7 @@ class GitPast:
                 continue
             if blob is None:
                 yield Former(None, step.parent)
-            elif blob != _NO_FILE and not passed_over(blob):
+            elif blob != NO_FILE and not passed_over(blob):
                 content = await self._content(blob)
                 if content is not None and not is_pointer(content):
                     yield Former(content, step.parent, blob)
@@ -198,7 +183,7 @@ class GitPast:
         if paths.count > limit:
             return None
         if path not in paths.links:
-            return Way((path,)), _NO_FILE if path in paths.unreadable else paths.blobs.get(path)
+            return Way((path,)), NO_FILE if path in paths.unreadable else paths.blobs.get(path)
         # Only the targets on the way are read. The way ends at each link whose target isn't read yet.
         texts: dict[str, str | None] = dict.fromkeys(paths.links)
         unknown = set(paths.links)
@@ -228,7 +213,7 @@ def _turned(step: Step, way: Way) -> bool:
     if not step.before.keys().isdisjoint(links):
         return True
     places = (place for path in way.through for place in (path, *_directories(path)))
-    return any(step.before.get(place) == _NO_FILE for place in places)
+    return any(step.before.get(place) == NO_FILE for place in places)
 
 
 def _directories(path: str) -> Iterator[str]:
@@ -282,7 +267,7 @@ def _parse(listed: bytes) -> Iterator[Step]:
             old_mode, _, old_id, *_ = token.lstrip(b"\n")[1:].split(b" ")
             path = path_of(next(tokens, b""))
             if path is not None:
-                before[path] = None if old_mode == _GONE else old_id.decode() if old_mode in _REGULAR else _NO_FILE
+                before[path] = former_blob(old_mode, old_id)
             continue
         if header is not None:
             yield Step(header[1], header[2], before)

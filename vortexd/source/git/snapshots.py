@@ -7,7 +7,6 @@ out.
 
 import re
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 
 import attrs
 
@@ -15,6 +14,7 @@ from ...aio import threads
 from ...core.errors import SourceError
 from ...core.model import Origin
 from ..lfs import POINTER, is_pointer
+from .commits import Step, own_step, parent_of, parse_commit, path_of
 from .links import MAX_TARGET_BYTES, Way, follow
 from .mirror import Mirror
 from .objects import Object, Objects
@@ -30,9 +30,6 @@ SUBMODULE = "a submodule; submodules are not followed"
 ENTRY_BYTES = 512
 _MAX_COMMIT = 1_048_576
 _MAX_TAGS = 8
-# The encoding of the names in a commit, if it isn't UTF-8.
-_ENCODING = re.compile(rb"^encoding ([\x21-\x7e]{1,64})$", re.MULTILINE)
-_PERSON = re.compile(r"(.*?) ?<[^>]*> (\d{1,12}) [+-]\d{4}")
 
 
 class LabelError(SourceError):
@@ -51,6 +48,7 @@ class Snapshot:
             missing.
         contents: Path to bytes, including links.
         unreadable: Path to the reason why it can't be used, including links.
+        step: The commit's own step of the history, if it is known without a question to git.
     """
 
     origin: Origin
@@ -60,6 +58,7 @@ class Snapshot:
     ways: Mapping[str, Way]
     contents: Mapping[str, bytes]
     unreadable: Mapping[str, str]
+    step: Step | None = None
 
     @property
     def not_followed(self) -> Mapping[str, str]:
@@ -129,13 +128,14 @@ class Snapshots:
             LabelError: It can't be served: it isn't a commit, or has too many files or too many bytes.
             GitError: The mirror can't be read.
         """
-        tree, origin = parse_commit(await self._commit(id))
+        commit = await self._commit(id)
+        tree, origin = parse_commit(commit)
         for each in known:
             if each.tree == tree:
-                return attrs.evolve(each, origin=origin)
+                return attrs.evolve(each, origin=origin, step=None)
         try:
             if near is not None:
-                return await self._changed(origin, tree, near)
+                return await self._changed(commit, near)
         except (TooMuch, GitError):
             pass  # The former commit is too different, or the mirror no longer has it. Read the whole tree.
         return await self._whole(origin, tree)
@@ -148,9 +148,7 @@ class Snapshots:
         Raises:
             LabelError, GitError: As in `read`.
         """
-        head = (await self._commit(id)).content.partition(b"\n\n")[0]
-        found = re.search(rb"^parent ([0-9a-f]+)$", head, re.MULTILINE)
-        return found[1].decode() if found else None
+        return parent_of(await self._commit(id))
 
     async def _commit(self, id: str) -> Object:
         """Return the commit with this id, or the commit that a tag with this id leads to."""
@@ -173,7 +171,8 @@ class Snapshots:
             raise self._too_many() from None
         return await self._filled(origin, tree, listed_paths(listed))
 
-    async def _changed(self, origin: Origin, tree: str, near: Snapshot) -> Snapshot:
+    async def _changed(self, commit: Object, near: Snapshot) -> Snapshot:
+        tree, origin = parse_commit(commit)
         listed = await self._mirror.listing(tree, near.tree, self._settings.files * ENTRY_BYTES)
         paths = Paths(dict(near.blobs), dict(near.links), dict(near.contents), dict(near.unreadable))
         for link in near.links:
@@ -181,7 +180,8 @@ class Snapshots:
             paths.contents.pop(link, None)
             paths.unreadable.pop(link, None)
         paths.apply(_CHANGED.findall(listed))
-        return await self._filled(origin, tree, paths)
+        found = await self._filled(origin, tree, paths)
+        return attrs.evolve(found, step=own_step(commit, near.origin.commit, listed))
 
     async def _filled(self, origin: Origin, tree: str, paths: Paths) -> Snapshot:
         """Read the contents of the touched paths, and follow the links."""
@@ -254,46 +254,3 @@ def listed_paths(listed: bytes) -> Paths:
     paths = Paths()
     paths.apply(_LISTED.findall(listed))
     return paths
-
-
-def parse_commit(commit: Object) -> tuple[str, Origin]:
-    """Return the tree of a commit, and its origin.
-
-    A stranger chooses the author's name, so it is cut to one line of limited length.
-    """
-    raw = commit.content.partition(b"\n\n")[0]
-    named = _ENCODING.search(raw)
-    try:
-        head = raw.decode(named[1].decode("ascii") if named else "utf-8", "replace")
-    except (LookupError, UnicodeError):
-        head = raw.decode("utf-8", "replace")
-    fields = dict(line.partition(" ")[::2] for line in reversed(head.split("\n")))
-    author = _PERSON.fullmatch(fields.get("author", ""))
-    committer = _PERSON.fullmatch(fields.get("committer", ""))
-    seconds = int(committer[2]) if committer else 0
-    return fields["tree"], Origin(commit.id, author_of(author[1] if author else ""), moment_of(seconds))
-
-
-def author_of(text: str) -> str:
-    """Return an author's name in a form that may be shown: one line of limited length."""
-    return "".join(filter(str.isprintable, text))[:128]
-
-
-def moment_of(seconds: int) -> str:
-    """Return the time of a commit as RFC 3339, UTC. If the commit has no valid time, it is the epoch."""
-    try:
-        return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
-    except (ValueError, OverflowError, OSError):
-        return "1970-01-01T00:00:00Z"
-
-
-def path_of(raw: bytes) -> str | None:
-    """Return a path as text.
-
-    If it is hidden, isn't UTF-8 or has control characters, return None: no client can ask for it.
-    """
-    try:
-        path = raw.decode("utf-8")
-    except UnicodeError:
-        return None
-    return path if path.isprintable() and not path.startswith(".") and "/." not in path else None
