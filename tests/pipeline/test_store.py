@@ -445,6 +445,14 @@ def test_affected_keys_are_in_the_order_in_which_they_came(staged: Stage) -> Non
     assert [SHOP, CART] == list(affected)
 
 
+def test_a_key_that_reads_none_of_the_changed_files_is_not_affected(staged: Stage) -> None:
+    other = Key("shop", "prod", "main")
+    staged.store.add(other)
+    affected, _, _ = alter(staged, GOOD | {"shop.yml": b"a: 1"})
+
+    assert [SHOP, other] == list(affected)
+
+
 def test_a_key_that_comes_while_others_are_staged_is_late_and_resolved_by_the_commit(staged: Stage) -> None:
     other = Key("shop", "prod", "main")
     affected, now, before = alter(staged, GOOD | {"shop.yml": b"a: 1"})
@@ -893,6 +901,16 @@ def test_the_next_publication_begins_with_what_was_pending(pending: Pending) -> 
 
     assert [b'{"a":0,"shared":2}'] == [config.body for config in affected.values() if config]
     assert [b'{"a":0,"shared":0}', b'{"a":0,"shared":1}'] == [*pending.store.history(SHOP).values()]
+
+
+def test_the_next_commit_loses_nothing_that_is_pending(pending: Pending) -> None:
+    """Even if no keys were collected for it."""
+    state = pending.store.state
+    assert state is not None
+    assert [] == pending.store.commit(stage(served_state(state), {}))
+
+    assert {"a": 0, "shared": 1} == pending.document(SHOP)
+    assert {"b": 0, "shared": 1} == pending.document(CART)
 
 
 def test_a_pending_failure_is_known_before_it_is_applied(pending: Pending) -> None:

@@ -184,7 +184,6 @@ class Store:
     def drop(self, key: Key) -> None:
         """Forget a key and its history."""
         self._has_dropped = True
-        self._pending.pop(key, None)
         del self._entries[key]
         self._dependencies.discard(key)
         self._unsettled.pop(key, None)
