@@ -742,6 +742,9 @@ class Both:
                     store.replace(HistorySettings(versions=arguments[0]))
                 case "apply":
                     store.apply()
+                case "recall":
+                    key, text = arguments
+                    store.recall(config(text, key))
                 case _:
                     change_keys(store, kind, *arguments)
 
@@ -749,9 +752,11 @@ class Both:
         one, other = self.eager, self.lazy
         assert view(one.find(key)) == view(other.find(key))
         assert list(one.history(key).items()) == list(other.history(key).items())
+        assert one.has_room(key) == other.has_room(key)
 
     def compare_bodies(self, key: Key) -> None:
         for version in self.eager.history(key):
+            assert self.lazy.knows(key, version)
             assert self.eager.body_of(key, version) == self.lazy.body_of(key, version) is not None
 
     def compare_all(self) -> None:
@@ -776,6 +781,7 @@ PENDING_STEPS = st.one_of(
     _changing,
     st.tuples(st.just("compare"), _keys),
     st.tuples(st.just("compare_bodies"), _keys),
+    st.tuples(st.just("recall"), _keys, st.sampled_from((b'{"a":1}', b'{"a":1,"shared":0}', b'{"b":1}'))),
     st.tuples(st.just("replace"), st.sampled_from((0, 1, 3))),
     st.tuples(st.just("apply")),
 )
@@ -865,13 +871,21 @@ def test_some_pending_configurations_are_applied_at_a_time(pending: Pending) -> 
     assert 2 == len(pending.applied)
 
 
-@pytest.mark.parametrize("read", ["find", "history", "body_of"])
+@pytest.mark.parametrize("read", ["find", "history", "body_of", "knows", "has_room", "recall"])
 def test_a_pending_configuration_is_applied_before_its_key_is_read(read: str, pending: Pending) -> None:
     version = version_of(b'{"a":0,"shared":0}')
     if read == "find":
         assert {"a": 0, "shared": 1} == pending.document(SHOP)
     elif read == "history":
         assert [version] == list(pending.store.history(SHOP))
+    elif read == "knows":
+        assert pending.store.knows(SHOP, version_of(b'{"a":0,"shared":1}'))
+    elif read == "has_room":
+        pending.store._settings = HistorySettings(versions=1)
+        assert not pending.store.has_room(SHOP)
+    elif read == "recall":
+        pending.store.recall(config(b'{"b":1}'))
+        assert [b'{"b":1}', b'{"a":0,"shared":0}'] == [*pending.store.history(SHOP).values()]
     else:
         assert b'{"a":0,"shared":0}' == pending.store.body_of(SHOP, version)
 

@@ -213,7 +213,7 @@ class Store:
 
     def knows(self, key: Key, version: str) -> bool:
         """Return whether `body_of` knows a version of a key."""
-        entry = self._entries.get(key)
+        entry = self._entry(key)
         return entry is not None and (
             version in entry.history or (entry.config is not None and entry.config.version == version)
         )
@@ -225,7 +225,7 @@ class Store:
 
     def has_room(self, key: Key) -> bool:
         """Return whether the history of a key may take an older configuration."""
-        entry = self._entries.get(key)
+        entry = self._entry(key)
         return entry is not None and entry.has_room(self._settings)
 
     def recall(self, old: Config) -> None:
@@ -233,7 +233,7 @@ class Store:
 
         If the version is known, the key isn't kept, or there is no room for it, nothing happens.
         """
-        entry = self._entries.get(old.key)
+        entry = self._entry(old.key)
         if entry is not None and not self.knows(old.key, old.version):
             entry.recall(old, self._settings)
 
