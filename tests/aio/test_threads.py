@@ -1,6 +1,9 @@
 """Work in threads: errors of the function, a machine that can start no thread, and results that several callers share."""
 
 import contextlib
+import threading
+import time
+from functools import partial
 from typing import Any
 
 import pytest
@@ -9,6 +12,7 @@ import trio.testing
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
+from tests.fakes import Rounds
 from vortexd.aio import threads
 
 
@@ -111,3 +115,48 @@ async def test_an_error_reaches_only_the_caller_that_made_the_value() -> None:
     for _ in range(2):
         with pytest.raises(ValueError, match="^broken$"):
             await flight.shared("a", fail)
+
+
+async def test_a_free_token_is_taken_before_other_tasks_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    limiter, rounds = trio.CapacityLimiter(1), Rounds.counting()
+    started: list[int] = []
+
+    async def run_sync(function: Any, *arguments: Any, limiter: Any, **options: Any) -> Any:
+        await limiter.acquire_on_behalf_of(arguments)
+        started.append(rounds.count)
+        limiter.release_on_behalf_of(arguments)
+        return function(*arguments)
+
+    monkeypatch.setattr(trio.to_thread, "run_sync", run_sync)
+    assert 7 == await threads.run_sync(max, 3, 7, limiter=limiter)
+
+    assert [0] == started
+    assert 0 == limiter.borrowed_tokens
+
+
+@pytest.mark.parametrize("is_default", [False, True])
+async def test_no_more_threads_run_than_there_are_tokens(is_default: bool) -> None:
+    limiter = trio.to_thread.current_default_thread_limiter() if is_default else trio.CapacityLimiter(2)
+    limiter.total_tokens = 2
+    lock = threading.Lock()
+    running, most = 0, []
+
+    def work() -> None:
+        nonlocal running
+        with lock:
+            running += 1
+            most.append(running)
+        time.sleep(0.002)
+        with lock:
+            running -= 1
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(7):
+            if is_default:
+                nursery.start_soon(threads.run_sync, work)
+            else:
+                nursery.start_soon(partial(threads.run_sync, work, limiter=limiter))
+
+    assert 7 == len(most)
+    assert max(most) <= 2
+    assert 0 == limiter.borrowed_tokens

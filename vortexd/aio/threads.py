@@ -24,6 +24,25 @@ def is_shortage(error: RuntimeError) -> bool:
     return str(error) == _SHORTAGE
 
 
+class _Tokens:
+    """The tokens of a limiter. If one is free, taking it doesn't let other tasks run first.
+
+    Trio would make a pass of the event loop for it, and the thread is awaited in any case.
+    """
+
+    def __init__(self, limiter: trio.CapacityLimiter) -> None:
+        self._limiter = limiter
+
+    async def acquire_on_behalf_of(self, borrower: object) -> None:
+        try:
+            self._limiter.acquire_on_behalf_of_nowait(borrower)
+        except trio.WouldBlock:
+            await self._limiter.acquire_on_behalf_of(borrower)
+
+    def release_on_behalf_of(self, borrower: object) -> None:
+        self._limiter.release_on_behalf_of(borrower)
+
+
 async def run_sync(
     function: Callable[..., T],
     *arguments: object,
@@ -32,10 +51,12 @@ async def run_sync(
 ) -> T:
     """Run `trio.to_thread.run_sync`. If no thread can be started, try again until it succeeds."""
     is_logged = False
+    # Trio takes any object with these two methods.
+    tokens = cast(trio.CapacityLimiter, _Tokens(limiter or trio.to_thread.current_default_thread_limiter()))
     while True:
         try:
             return await trio.to_thread.run_sync(
-                function, *arguments, abandon_on_cancel=abandon_on_cancel, limiter=limiter
+                function, *arguments, abandon_on_cancel=abandon_on_cancel, limiter=tokens
             )
         except RuntimeError as error:
             if not is_shortage(error):

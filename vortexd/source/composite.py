@@ -17,6 +17,7 @@ import structlog
 import trio
 
 from ..aio import threads
+from ..aio.locks import Held
 from ..core.errors import SourceError
 from ..core.model import Files, SourceReport, Tree
 from ..settings.root import Settings
@@ -121,7 +122,7 @@ class Sources:
         self._running.cancel()
 
     async def _take(self, trees: dict[int, Tree], number: int, publish: Publish, tree: Tree) -> None:
-        async with self._publishing:
+        async with Held(self._publishing):
             if trees is not self._trees:
                 return  # this tree is from a source that was replaced while it waited for the lock
             trees[number] = tree

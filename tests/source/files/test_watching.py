@@ -8,6 +8,7 @@ import trio
 from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from tests.fakes import Rounds
 from vortexd.source.files import watching as module
 from vortexd.source.files.directory import Identity
 from vortexd.source.files.watches import Followed, Place
@@ -109,6 +110,37 @@ async def test_while_events_go_on_they_are_taken_now_and_then(
     nursery.cancel_scope.cancel()
 
     assert [0.0, 0.0, 0.001, 0.001, 0.002, 0.002] == pytest.approx(watches.taken)
+
+
+async def test_after_a_pause_the_first_event_is_taken_at_once_and_nothing_wakes_without_events(
+    watches: FakeWatches, autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    waits: list[float] = []
+    wait = watches.wait
+
+    async def noting() -> None:
+        waits.append(trio.current_time())
+        await wait()
+
+    watches.wait = noting  # type: ignore[method-assign]
+    nursery.start_soon(Watching("files:/x", 5.0, lambda *_: None).run)
+    for _ in range(2):
+        watches.tell(event())
+        await trio.sleep(1)
+    nursery.cancel_scope.cancel()
+
+    assert [0.0, 1.0] == watches.taken
+    assert [0.0, 0.0, 1.0] == waits
+
+
+async def test_other_tasks_run_between_groups_of_events_but_not_after_the_last(watches: FakeWatches) -> None:
+    rounds = Rounds.counting()
+    at: list[int] = []
+    watches.tell(event(), event(), event())
+    await Watching("files:/x", 5.0, lambda *_: at.append(rounds.count)).take_all()
+
+    assert [0, 1, 2] == at
+    assert 2 == rounds.count
 
 
 async def test_all_events_of_the_moment_are_taken_and_no_later_ones(

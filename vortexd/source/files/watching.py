@@ -10,6 +10,7 @@ import structlog
 import trio
 
 from ...aio import threads
+from ...aio.locks import Held
 from .directory import Identity
 from .watches import Followed, Place, Watches
 from .writes import Event, Kind
@@ -48,10 +49,13 @@ class Watching:
 
     async def run(self) -> None:
         """Take events. Never returns."""
+        next_at = float("-inf")
         while True:
             await self._watches.wait()
+            if trio.current_time() < next_at:
+                await trio.sleep_until(next_at)
             await self.take_all()
-            await trio.sleep(_TAKE_INTERVAL)
+            next_at = trio.current_time() + _TAKE_INTERVAL
 
     def follows(self, wanted: Mapping[Identity, Place]) -> bool:
         """Return whether these directories are watched and no others. May be called in a thread."""
@@ -86,11 +90,13 @@ class Watching:
         """Take all events that are waiting now."""
         left = self._watches.waiting()
         while left > 0:
-            async with self._taking:
+            async with Held(self._taking):
                 taken = self._take()
             if not taken:
                 return
             left -= taken
+            if left > 0:
+                await trio.lowlevel.checkpoint()
 
     def _take(self) -> int:
         events, taken = self._watches.take()
