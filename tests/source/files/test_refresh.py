@@ -297,6 +297,27 @@ def test_after_many_names_the_next_look_is_a_scan(root: Path, count: int, is_kno
     assert is_known == (known.outline is not None)
 
 
+@pytest.mark.parametrize(
+    ("kind", "is_plain"), [(kind, kind not in (Kind.TOUCHED, Kind.GONE, Kind.LOST)) for kind in Kind]
+)
+@pytest.mark.parametrize("is_during", [True, False])
+def test_only_events_about_files_are_plain(root: Path, kind: Kind, is_plain: bool, is_during: bool) -> None:
+    known = Known()
+    assert not known.is_plain  # there is no outline yet
+    known.begin()
+    if is_during:
+        known.heard(event(kind))
+    known.end(outline(root), is_watched=True)
+    if not is_during:
+        known.heard(event(kind))
+    known.heard(event(Kind.CLOSED))
+
+    assert is_plain == known.is_plain
+    known.begin()
+    known.end(outline(root), is_watched=True)
+    assert known.is_plain
+
+
 # Any sequence of changes.
 
 FILES = ("shop.yml", "cart.yml", "team/shop.yml", "team/cart.yml", "deep/er/shop.yml", ".shop.yml.tmp", "shop.yml~")

@@ -40,7 +40,7 @@ class Table:
     def hear(self, now: float, kind: Kind, name: str = "shop.yml", cookie: int = 0) -> bool:
         return self.settling.heard(Event(kind, ROOT, name, cookie), now)
 
-    def judge(self, now: float, begun: float | None = None) -> Verdict:
+    def judge(self, now: float, begun: float | None = None, noticed: float | None = None) -> Verdict:
         """Decide after a look that began a moment ago, or just now."""
         changed = difference(self.published, self.shown)
         return self.settling.judge(
@@ -51,6 +51,7 @@ class Table:
             now if begun is None else begun,
             now,
             is_watched=self.is_watched,
+            noticed=noticed,
         )
 
     def finish(self, verdict: Verdict, now: float) -> Outcome:
@@ -820,3 +821,62 @@ def test_an_empty_file_is_no_reason_to_wait_for_the_first_state() -> None:
 
 def test_rest_without_a_deadline_lasts_until_something_happens() -> None:
     assert math.inf == Table().judge(1.0).at
+
+
+# A caller that waits for the end of a write before it looks.
+
+
+def test_a_look_after_the_quiet_time_finds_one_file_settled() -> None:
+    table = Table()
+    table.hear(5.0, Kind.MOVED_HERE)
+    assert 5.02 == table.settling.quiet_at
+    table.set({"shop.yml": mark(7)})
+
+    verdict = table.judge(5.02, noticed=5.0)
+
+    assert (READ, False) == (verdict.action, verdict.is_last)
+
+
+@pytest.mark.parametrize("quiet", [0.01, 0.1])
+def test_the_wait_is_the_shorter_of_both_quiet_times(quiet: float) -> None:
+    table = Table(quiet=quiet)
+    assert -math.inf == table.settling.quiet_at
+    table.hear(5.0, Kind.CLOSED)
+
+    assert 5.0 + min(quiet, 0.02) == table.settling.quiet_at
+
+
+def test_several_files_are_quiet_since_the_last_event_and_not_since_the_look() -> None:
+    table = Table()
+    table.hear(5.0, Kind.MOVED_HERE)
+    table.hear(5.01, Kind.MOVED_HERE, "cart.yml")
+    table.set({"shop.yml": mark(7), "cart.yml": mark(8)})
+
+    verdict = table.judge(5.03, noticed=5.0)
+    assert WAIT is verdict.action
+    assert pytest.approx(5.11) == verdict.at
+    assert READ is table.judge(5.11).action
+
+
+def test_the_longest_wait_begins_when_the_look_became_due() -> None:
+    table = Table()
+    for number in range(60):
+        now = 5.0 + number / 60
+        table.hear(now, Kind.MOVED_HERE)
+        table.set({"shop.yml": mark(7, number)})
+        if number % 6 == 2:
+            assert WAIT is table.judge(now, noticed=5.0 if number == 2 else None).action
+    assert WAIT is table.judge(5.999).action
+
+    verdict = table.judge(6.0)
+
+    assert (READ, True) == (verdict.action, verdict.is_last)
+
+
+def test_a_write_that_goes_on_is_open() -> None:
+    table = Table()
+    assert not table.settling.is_any_open
+    table.hear(5.0, Kind.MODIFIED)
+    assert table.settling.is_any_open
+    table.hear(5.0, Kind.CLOSED)
+    assert not table.settling.is_any_open

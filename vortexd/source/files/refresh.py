@@ -43,14 +43,22 @@ class Known:
         self._outline: Outline | None = None
         self._names: set[Name] = set()
         self._is_lost = False
+        self._is_plain = True
 
     @property
     def outline(self) -> Outline | None:
         """The last outline, or None if a full scan is necessary."""
         return self._outline
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether all changes since the last outline are known, and are those of files in directories that it has."""
+        return self._outline is not None and self._is_plain
+
     def heard(self, event: Event) -> None:
         """Take note of an event."""
+        if event.kind is Kind.TOUCHED:
+            self._is_plain = False
         if event.kind in (Kind.LOST, Kind.GONE) or len(self._names) >= _MOST_NAMES:
             self.lose()
         else:
@@ -67,7 +75,7 @@ class Known:
         Until `end` is called, no outline is known.
         """
         found = self._outline, self._names
-        self._outline, self._names, self._is_lost = None, set(), False
+        self._outline, self._names, self._is_lost, self._is_plain = None, set(), False, True
         return found
 
     def end(self, outline: Outline, *, is_watched: bool) -> None:

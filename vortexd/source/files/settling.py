@@ -117,6 +117,16 @@ class Settling:
         """Take note of an event. Return whether to look at the directory soon."""
         return self._writes.heard(event, now)
 
+    @property
+    def quiet_at(self) -> float:
+        """When a single file that was written completely may be published, if no other event follows."""
+        return self._writes.active + self._quiet_one_file
+
+    @property
+    def is_any_open(self) -> bool:
+        """Whether any file was modified and not closed since, under any name."""
+        return self._writes.is_any_open()
+
     def judge(
         self,
         before: Outline,
@@ -127,6 +137,7 @@ class Settling:
         now: float,
         *,
         is_watched: bool,
+        noticed: float | None = None,
     ) -> Verdict:
         """Decide the next action.
 
@@ -137,6 +148,7 @@ class Settling:
             unsettled: Paths to read again although their marks stay the same, from `Scan.unsettled`.
             begun: When that look at the directory began.
             is_watched: Whether the kernel reports events for all of its directories.
+            noticed: When the look became due, if the caller waited for the end of a write before it. None if not.
         """
         reasons = self._unfinished(before, shown, changed, now)
         self._held = {path: since for path, since in self._held.items() if path in reasons or path in changed}
@@ -145,7 +157,7 @@ class Settling:
         due = {path for path in changed if deadlines.get(path, math.inf) <= now}
         news = {path: mark for path, mark in changed.items() if path not in held and path not in due}
         is_watched = is_watched and not held and not due
-        ready = self._ready(before, shown, news, now, is_watched=is_watched)
+        ready = self._ready(before, shown, news, now, noticed, is_watched=is_watched)
         if due:
             withheld = frozenset(news if now < ready else ())
             return Verdict(Action.READ, is_last=True, withheld=withheld)
@@ -159,7 +171,14 @@ class Settling:
         return Verdict(Action.READ, is_last=now >= self._round.began + self._settings.max_wait)
 
     def _ready(
-        self, before: Outline, shown: Outline, news: Mapping[str, Mark | None], now: float, *, is_watched: bool
+        self,
+        before: Outline,
+        shown: Outline,
+        news: Mapping[str, Mark | None],
+        now: float,
+        noticed: float | None,
+        *,
+        is_watched: bool,
     ) -> float:
         """Return when the new state may be published, if nothing else changes."""
         shape = _shape(shown)
@@ -169,13 +188,18 @@ class Settling:
             return now
         is_one_file = is_watched and not is_moved and self._is_one_file(shown, news)
         if self._round is None:
-            # If one file changed, the kernel reported its change earlier than the scan saw it.
-            began = self._writes.active if is_one_file else now
-            self._round = _Round(began, news, shape, began)
+            if noticed is None:
+                # If one file changed, the kernel reported its change earlier than the scan saw it.
+                noticed = self._writes.active if is_one_file else now
+            self._round = _Round(noticed, news, shape, noticed)
         elif (news, shape) != (self._round.news, self._round.shape):
             self._round = _Round(self._round.began, news, shape, now)
-        quiet = min(self._settings.quiet, self._settings.quiet_one_file) if is_one_file else self._settings.quiet
+        quiet = self._quiet_one_file if is_one_file else self._settings.quiet
         return min(max(self._round.changed, self._writes.active) + quiet, self._round.began + self._settings.max_wait)
+
+    @property
+    def _quiet_one_file(self) -> float:
+        return min(self._settings.quiet, self._settings.quiet_one_file)
 
     def _is_one_file(self, shown: Outline, news: Collection[str]) -> bool:
         """Return whether the only change is one complete file, and no other write seems to be in progress."""

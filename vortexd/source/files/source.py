@@ -169,10 +169,12 @@ class FilesSource:
         """Wait until the directory must be read, or has nothing new. It may have been read already by then."""
         # If a file must be read again although nothing has changed, it is read at once.
         expected = before.outline if before.unsettled else None
+        noticed = await self._pause()
+        is_quiet = noticed is not None and not self._settling.is_any_open
         while True:
             begun = trio.current_time()
             self._settling.begin_reading(begun)
-            seen = await self._see(before, expected)
+            seen = await self._see(before, expected, is_quiet=is_quiet)
             await self._watching.take_all()
             verdict = self._settling.judge(
                 before.outline,
@@ -182,11 +184,27 @@ class FilesSource:
                 begun,
                 trio.current_time(),
                 is_watched=seen.is_watched,
+                noticed=noticed if seen.is_watched else None,
             )
+            is_quiet = False
             if verdict.action is not Action.WAIT:
                 return seen, verdict
             expected = seen.outline
             await trio.sleep_until(verdict.at)
+
+    async def _pause(self) -> float | None:
+        """If events tell that files were written completely, wait until a single one of them may be published.
+
+        So one look finds it settled and reads it. Return when the wait began, or None if there was none. If a directory
+        has appeared, there is none: the kernel doesn't report the writes in it until a look has found it.
+        """
+        noticed, until = trio.current_time(), self._settling.quiet_at
+        if until <= noticed or not (self._known.is_plain and self._watching.is_complete):
+            return None
+        await trio.sleep_until(until)
+        # The look finds all that was reported until now.
+        self._hint = trio.Event()
+        return noticed
 
     async def _reading(self, before: Scan | None, shown: Outline | None) -> _Read:
         """Read the directory, and take all events up to the end of the reading."""
@@ -252,8 +270,12 @@ class FilesSource:
         """
         return self._watching.is_complete and scan.unsettled.isdisjoint(scan.unreadable)
 
-    async def _see(self, before: Scan | None, expected: Outline | None = None) -> _Seen:
-        """Look at the directory, and watch all of it. If it is in the expected state, read it at once."""
+    async def _see(self, before: Scan | None, expected: Outline | None = None, *, is_quiet: bool = False) -> _Seen:
+        """Look at the directory, and watch all of it. If it is in the expected state, read it at once.
+
+        Args:
+            is_quiet: Whether to read it at once, too, if a single file has changed.
+        """
         rounds = 0
         while True:
             await self._watching.take_all()
@@ -261,7 +283,7 @@ class FilesSource:
             if former is None:
                 self._scan_at = trio.current_time() + self._settings.scan_interval
             shown, changed, wanted, read = await threads.run_sync(
-                self._outline, before, expected, former, mentioned, abandon_on_cancel=True
+                self._outline, before, expected, former, mentioned, is_quiet, abandon_on_cancel=True
             )
             is_new = await self._watching.follow(wanted)
             if isinstance(shown, SourceError):
@@ -275,7 +297,12 @@ class FilesSource:
                 return _Seen(shown, changed, False, read)
 
     def _outline(
-        self, before: Scan | None, expected: Outline | None, former: Outline | None, mentioned: Collection[Name]
+        self,
+        before: Scan | None,
+        expected: Outline | None,
+        former: Outline | None,
+        mentioned: Collection[Name],
+        is_quiet: bool,
     ) -> tuple[Outline | SourceError, _Changed, Mapping[Identity, Place] | None, _Read | None]:
         """Return the outline, its difference from the published state, the directories to watch, and any reading.
 
@@ -284,12 +311,14 @@ class FilesSource:
         Args:
             former: The last outline, or None for a full scan.
             mentioned: The names that events have mentioned since then.
+            is_quiet: As in `_see`.
         """
         if before is not None and former is not None:
             renewed = refresh.refreshed(self._root, self._settings, former, mentioned, self._own)
             if renewed is not None:
                 changed = directory.difference(before.outline, renewed)
-                return renewed, changed, None, self._read(before, renewed, True) if renewed == expected else None
+                is_read = renewed == expected or (is_quiet and len(changed) == 1)
+                return renewed, changed, None, self._read(before, renewed, True) if is_read else None
         wanted: dict[Identity, Place] = {}
         try:
             shown = directory.outline(self._root, self._settings, self._own)
