@@ -98,3 +98,13 @@ def test_each_phase_lasts_from_the_end_of_the_one_before(clocks: dict[str, float
 
     assert {"source": 0.0, "parse": 0.5, "resolve": 1.5, "broadcast": 0.0} == stopwatch.laps
     assert ["source", "parse", "resolve", "broadcast"] == list(stopwatch.laps)
+
+
+def test_work_for_the_next_phase_counts_for_that_phase(clocks: dict[str, float]) -> None:
+    stopwatch = Stopwatch(None)
+    clocks["counter"] += 2.0
+    stopwatch.lap("parse", 1.5)
+    clocks["counter"] += 1.0
+    stopwatch.lap("resolve")
+
+    assert {"source": 0.0, "parse": 0.5, "resolve": 2.5} == stopwatch.laps

@@ -3,7 +3,7 @@
 import attrs
 
 from vortexd.core.model import Key
-from vortexd.pipeline.dependencies import Dependencies
+from vortexd.pipeline.dependencies import Dependencies, is_altered
 from vortexd.resolve.alterations import Alterations
 
 from ..fakes import config
@@ -12,8 +12,12 @@ SHOP, CART, BOTH = Key("shop", "dev", "main"), Key("cart", "dev", "main"), Key("
 
 
 def altered(index: Dependencies, **labels: set[str] | None) -> set[Key]:
-    stems = {name: None if each is None else frozenset(each) for name, each in labels.items()}
-    return index.altered(Alterations(stems))
+    """The altered keys by the index, which must be those that are found one by one."""
+    found = Alterations({name: None if each is None else frozenset(each) for name, each in labels.items()})
+    keys = index.altered(found)
+    reads = index._reads.items()
+    assert keys == {key for key, each in reads if is_altered(attrs.evolve(config(key, {}), reads=each), found)}
+    return keys
 
 
 def put(index: Dependencies, key: Key, *reads: str) -> None:

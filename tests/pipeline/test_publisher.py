@@ -1,9 +1,11 @@
 """The publisher: the results of each publication, and their receivers."""
 
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
+from typing import Any
 
 import attrs
 import pytest
@@ -176,6 +178,103 @@ async def test_keys_that_come_into_use_while_others_are_staged_change_with_them(
     assert [{"a": 2}] * (rounds + 1) == [
         config.document for key in (SHOP, *late) if (config := whole.key_usage.find(key)) is not None
     ]
+
+
+# Few keys are staged in the call of the thread that parses. Many are found by the store's index, and staged in another one.
+
+
+def several(**files: bytes) -> Tree:
+    return Tree({"main": Files({f"{name}.yml": each for name, each in files.items()}, root="file:/c/")}, "main")
+
+
+@pytest.mark.parametrize(("count", "calls"), [(2, ["_parsed"]), (3, ["_parsed", "stage"])])
+async def test_few_keys_are_staged_in_the_call_that_parses(
+    monkeypatch: pytest.MonkeyPatch, count: int, calls: list[str]
+) -> None:
+    monkeypatch.setattr(module, "_FEW_KEYS", 2)
+    whole, made = Wired(), []
+    await whole.publisher.publish(tree(b"a: 1"))
+    for number in range(count):
+        whole.pipeline.hold(attrs.evolve(SHOP, profile=f"p{number}"))
+    run_sync = trio.to_thread.run_sync
+
+    async def noting(function: Callable[..., object], *arguments: object, **more: Any) -> object:
+        made.append(function.__name__)
+        return await run_sync(function, *arguments, **more)
+
+    monkeypatch.setattr(trio.to_thread, "run_sync", noting)
+    await whole.publisher.publish(tree(b"a: 2"))
+
+    assert calls == made
+    assert [{"a": 2}] * count == [each.document for each in whole.store.configs().values() if each is not None]
+
+
+async def test_few_keys_and_many_keys_are_published_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert await published(monkeypatch, 0) == await published(monkeypatch, 64)
+
+
+async def published(monkeypatch: pytest.MonkeyPatch, few: int) -> list[object]:
+    """What a subscriber gets, and what is served, in the course of many publications."""
+    monkeypatch.setattr(module, "_FEW_KEYS", few)
+    found: list[object] = []
+    whole = Wired(on_publication=lambda done: found.append((done.changes, done.deliveries)))
+
+    class Subscribed:
+        def deliver(self, delivery: Delivery) -> None:
+            found.append((delivery.key, delivery.old_version, delivery.new_version, bytes(delivery.payload)))
+
+    await whole.publisher.publish(several(shop=b"a: 1", cart=b"b: 1", application=b"c: 1"))
+    whole.pipeline.hold(SHOP)
+    whole.pipeline.hold(attrs.evolve(SHOP, label="main,main"))
+    subscriber = Subscribed()
+    whole.registry.add(subscriber, SHOP)
+    await whole.pipeline.subscribe(subscriber, [parse_pattern("*:*:*")], 100)
+    steps: list[dict[str, bytes]] = [
+        {"shop": b"a: 2", "cart": b"b: 1", "application": b"c: 1"},
+        {"shop": b"a: 2", "cart": b"b: 2", "application": b"c: 2"},
+        # A new application, which the pattern matches, together with a change.
+        {"shop": b"a: 3", "cart": b"b: 2", "application": b"c: 2", "mail": b"d: 1"},
+        # Broken, with its former content in its place, and then sound with the same content.
+        {"shop": b"a: {", "cart": b"b: 2", "application": b"c: 2", "mail": b"d: 1"},
+        {"shop": b"a: 3", "cart": b"b: 2", "application": b"c: 2", "mail": b"d: 2"},
+        # Files that can't be combined, which keeps the key unsettled, and its recovery.
+        {"shop": b"a[0]: 1\na[5000000]: 2", "cart": b"b: 2", "application": b"c: 2", "mail": b"d: 2"},
+        {"shop": b"a[0]: 1\na[5000000]: 2", "cart": b"b: 3", "application": b"c: 2", "mail": b"d: 2"},
+        {"shop": b"a: 4", "cart": b"b: 3", "application": b"c: 3", "mail": b"d: 2"},
+        # An application that ends.
+        {"shop": b"a: 4", "application": b"c: 3", "mail": b"d: 3"},
+        {"shop": b"a: 4", "application": b"c: 3", "mail": b"d: 3"},
+    ]
+    for number, files in enumerate(steps):
+        if number == 7:
+            await whole.publisher.resolve_by(None, PropertySource("o", {"e": 2}, {}))
+            await whole.publisher.parse_by(FormatSettings(nodes=1_000))
+        with capture_logs() as logs:
+            await whole.publisher.publish(several(**files))
+        served = whole.store.served
+        assert served is not None
+        found += [logs, dict(served.failures), dict(served.broken), served.listing.keys]
+        found += [(key, each.version, each.body) for key, each in whole.store.configs().items() if each is not None]
+    assert any(failures for failures in found if isinstance(failures, dict))
+    return found
+
+
+async def test_the_phases_are_told_apart_even_if_one_call_does_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[Publication] = []
+    whole, counter, stage = Wired(on_publication=done.append), 0.0, store.stage
+    await whole.publisher.publish(tree(b"a: 1"))
+    whole.pipeline.hold(SHOP)
+
+    def staging(*arguments: Any) -> Staged:
+        nonlocal counter
+        counter += 10.0
+        return stage(*arguments)
+
+    monkeypatch.setattr(module, "stage", staging)
+    monkeypatch.setattr(time, "perf_counter", lambda: counter)
+    await whole.publisher.publish(tree(b"a: 2"))
+
+    assert (0.0, 10.0, 0.0) == tuple(done[-1].phases[name] for name in ("parse", "resolve", "broadcast"))
 
 
 async def test_what_is_parsed_again_after_a_reload_is_not_taken_over_from_before() -> None:

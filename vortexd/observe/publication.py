@@ -48,9 +48,13 @@ class Stopwatch:
         self.laps: dict[str, float] = {"source": now - self.began}
         self._last = time.perf_counter()
 
-    def lap(self, name: str) -> None:
-        """End a phase. It began with the previous lap."""
-        now = time.perf_counter()
+    def lap(self, name: str, next_seconds: float = 0.0) -> None:
+        """End a phase. It began with the previous lap.
+
+        Args:
+            next_seconds: The time since then that was spent on the next phase.
+        """
+        now = time.perf_counter() - next_seconds
         self.laps[name] = now - self._last
         self._last = now
 

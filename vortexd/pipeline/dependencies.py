@@ -19,6 +19,15 @@ class _Label:
     readers: dict[str, dict[Key, None]] = attrs.field(factory=dict)
 
 
+def is_altered(config: Config, alterations: Alterations) -> bool:
+    """Return whether alterations may change the key of a configuration. `Dependencies.altered` finds the same keys."""
+    for label in config.key.labels:
+        stems = alterations.stems.get(label, frozenset())
+        if stems is None or not stems.isdisjoint(config.reads):
+            return True
+    return False
+
+
 class Dependencies:
     """The index of keys by the stems of the files that they read; see the module."""
 

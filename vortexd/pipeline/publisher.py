@@ -19,15 +19,17 @@ import trio
 
 from ..aio import threads
 from ..aio.collector import Collector
+from ..aio.locks import Held
 from ..core.model import Change, Config, Good, Key, Moment, Past, PropertySource, Tree
 from ..encryption.decryptor import Decryptor
 from ..observe.metrics import Metrics
 from ..observe.publication import Publication, Stopwatch, named
 from ..resolve.alterations import Alterations, alterations
-from ..resolve.listing import Listing, list_keys
+from ..resolve.listing import list_keys
 from ..resolve.tree import ParsedFiles, ParsedTree
 from ..settings.formats import FormatSettings
 from .broadcast import Broadcaster, Subscriber
+from .dependencies import is_altered
 from .key_usage import KeyUsage
 from .last_good import LastGood
 from .order import Order
@@ -45,6 +47,8 @@ T = TypeVar("T")
 # While keys are staged, clients may bring more keys into use. At most this many rounds stage those, fewer each time.
 # The commit resolves the rest in the event loop.
 _LATE_ROUNDS = 4
+# If at most this many keys are kept, a thread finds the altered ones without the store's index, and stages them at once.
+_FEW_KEYS = 64
 # Broadcasting this many changes and deliveries takes about a millisecond.
 _DELIVERIES_AT_ONCE = 128
 # Freeing this many changes takes less than a millisecond.
@@ -115,7 +119,7 @@ class Publisher:
 
     async def publish(self, tree: Tree) -> None:
         """Parse, resolve, commit and broadcast a tree. All subscribers get it or, if this is cancelled, none."""
-        async with self._publishing:
+        async with Held(self._publishing):
             served = self._store.served
             await self._publish(tree, served.parsed if served is not None else None)
 
@@ -171,9 +175,10 @@ class Publisher:
         before = self._store.served
         watch = Stopwatch(tree.noticed)
         self._order.begin(tree)
-        prepared, altered = await self._prepared(tree, former, before, again=again)
+        found = await self._prepared(tree, former, before, again=again)
         await self._order.settle(tree)
-        watch.lap("parse")
+        watch.lap("parse", found.stage_seconds)
+        prepared = found.served
         existing = prepared.listing.keys
         while self._key_usage.settle():
             await trio.lowlevel.checkpoint()
@@ -181,11 +186,12 @@ class Publisher:
             # The steps don't wait for turns, so that a publication waits for nothing but its own work.
             for _ in steps:
                 await trio.lowlevel.checkpoint()
-            affected = self._affected(prepared, altered, before)
-            configs = {**affected, **dict.fromkeys(self._key_usage.appearing(existing))}
+            appearing = dict.fromkeys(self._key_usage.appearing(existing))
+            early = found.staged if not appearing else None
+            configs = early.configs if early else {**self._affected(prepared, found.altered, before), **appearing}
             # The files of the first state live long, too, however few keys are in use.
             with self._paused(len(configs) if before is not None else len(existing)):
-                staged = await self._staged(prepared, configs)
+                staged = await self._staged(prepared, configs, early)
                 watch.lap("resolve")
                 # No await comes between the end of keys and the commit.
                 # Remove ended keys first, so that the commit doesn't publish to them.
@@ -204,20 +210,24 @@ class Publisher:
 
     async def _prepared(
         self, tree: Tree, former: ParsedTree | None, before: ServedState | None, *, again: bool
-    ) -> tuple[ServedState, Alterations | None]:
-        """Parse a tree, and repair it with last good content.
-
-        Return the state to serve, without the failures of single keys, and its differences from the state before.
-        """
-        parsed, compared = await self._in_thread(_parsed, tree, self._formats, former, before)
+    ) -> "_Prepared":
+        """Parse a tree, and repair it with last good content."""
+        empty = State({}, tree.default_label, self._decryptor, self._overrides)
+        few = self._few(before, empty)
+        parsed, found = await self._in_thread(_parsed, tree, self._formats, former, before, empty, few)
         last = before.parsed if before is not None else None
         filled = await self._last_good.fill(parsed, last, self._formats, again=again)
         if self._last_good.incomplete:
             self._incomplete.set()
         if any(filled.labels[label] is not files for label, files in parsed.labels.items()):
-            compared = await self._in_thread(_compared, filled, before)
-        state = State(filled.labels, filled.default_label, self._decryptor, self._overrides)
-        return ServedState(tree, state, compared.listing, self._formats), compared.altered
+            found = await self._in_thread(_compared, tree, self._formats, filled, before, empty)
+        return found
+
+    def _few(self, before: ServedState | None, now: State) -> "_Few | None":
+        """Return the keys that the store keeps, if they are so few that a thread can stage them right after parsing."""
+        if before is None or len(self._store) > _FEW_KEYS or not _is_resolved_alike(before.state, now):
+            return None
+        return _Few(self._store.configs(), self._store.unsettled)
 
     def _affected(
         self, prepared: ServedState, altered: Alterations | None, before: ServedState | None
@@ -227,13 +237,20 @@ class Publisher:
             return self._store.configs()
         return self._store.affected(altered)
 
-    async def _staged(self, served: ServedState, configs: Mapping[Key, Config | None]) -> Staged:
+    async def _staged(
+        self, served: ServedState, configs: Mapping[Key, Config | None], early: Staged | None = None
+    ) -> Staged:
         """Stage keys in a thread, and also the keys that come into use meanwhile.
 
         In the loop, decrypting their values would block it.
+
+        Args:
+            early: The result for these keys, if they are staged already.
         """
         before, unsettled = self._store.state, self._store.unsettled
-        staged = await self._in_thread(stage, served, configs, time.perf_counter, before, unsettled)
+        staged = early
+        if staged is None:
+            staged = await self._in_thread(stage, served, configs, time.perf_counter, before, unsettled)
         for _ in range(_LATE_ROUNDS):
             late = self._store.late(staged)
             if not late:
@@ -309,29 +326,69 @@ async def _freed(changes: list[Change]) -> None:
 
 
 @attrs.frozen(slots=True)
-class _Compared:
+class _Few:
+    """All keys that the store keeps, with their current configurations, and those of them that are unsettled."""
+
+    configs: Mapping[Key, Config | None]
+    unsettled: frozenset[Key]
+
+
+@attrs.frozen(slots=True)
+class _Prepared:
     """A parsed tree beside the state before it.
 
     Attributes:
-        altered: Its differences, or None if there was no state.
+        served: The state to serve, without the failures of single keys.
+        altered: Its differences from the state before, or None if there was none.
+        staged: The altered keys, if they are staged already.
+        stage_seconds: The time that this took.
     """
 
-    listing: Listing
+    served: ServedState
     altered: Alterations | None
+    staged: Staged | None = None
+    stage_seconds: float = 0.0
 
 
 def _parsed(
-    tree: Tree, formats: FormatSettings, former: ParsedTree | None, before: ServedState | None
-) -> tuple[ParsedTree, _Compared]:
-    """Parse a tree and compare it, in one call of a thread. Each further call would wake the event loop once more."""
+    tree: Tree,
+    formats: FormatSettings,
+    former: ParsedTree | None,
+    before: ServedState | None,
+    empty: State,
+    few: _Few | None,
+) -> tuple[ParsedTree, _Prepared]:
+    """Parse a tree, compare it and stage few keys, in one call of a thread.
+
+    Each further call would wake the event loop once more.
+    """
     parsed = parse_all(tree, formats, former, before.parsed if before is not None else None)
-    return parsed, _compared(parsed, before)
+    found = _compared(tree, formats, parsed, before, empty)
+    if before is None or few is None or found.altered is None:
+        return parsed, found
+    # The order stays the one in which the keys came, as from `Store.affected`.
+    configs = {
+        key: old
+        for key, old in few.configs.items()
+        if old is None or key in few.unsettled or is_altered(old, found.altered)
+    }
+    began = time.perf_counter()
+    staged = stage(found.served, configs, time.perf_counter, before.state, few.unsettled)
+    return parsed, attrs.evolve(found, staged=staged, stage_seconds=time.perf_counter() - began)
 
 
-def _compared(parsed: ParsedTree, before: ServedState | None) -> _Compared:
-    if before is None:
-        return _Compared(list_keys(parsed, None), None)
-    return _Compared(list_keys(parsed, before.listing), alterations(before.state.labels, parsed.labels))
+def _compared(
+    tree: Tree, formats: FormatSettings, parsed: ParsedTree, before: ServedState | None, empty: State
+) -> _Prepared:
+    """Compare a parsed tree with the state before it.
+
+    Args:
+        empty: The new state, without any file.
+    """
+    altered = None if before is None else alterations(before.state.labels, parsed.labels)
+    listing = list_keys(parsed, None if before is None else before.listing)
+    state = attrs.evolve(empty, labels=parsed.labels, default_label=parsed.default_label)
+    return _Prepared(ServedState(tree, state, listing, formats), altered)
 
 
 def _is_resolved_alike(before: State, now: State) -> bool:
