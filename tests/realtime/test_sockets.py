@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from vortexd.realtime import sockets as module
-from vortexd.realtime.sockets import MOST, NativeSockets, PythonSockets, Sockets, choose_sockets
+from vortexd.realtime.sockets import MOST, NativeSockets, PythonSockets, Sockets, choose_sockets, write_each
 
 from .both_sockets import NAMES, made
 
@@ -118,6 +118,32 @@ def test_errors_are_reported_by_number_and_end_nothing(sockets: Sockets, pairs: 
 
     assert [(0, -errno.EPIPE), (2, -errno.EBADF)] == sockets.write_all(descriptors, b"frame")
     assert [b"frame"] * 2 == [some[number][1].recv(100) for number in (1, 3)]
+
+
+def test_every_result_has_the_index_of_its_socket() -> None:
+    """Errors may be the first, the last and in a row. An error without a number counts as EIO."""
+    results: list[int | OSError] = [
+        OSError(errno.EAGAIN, ""),
+        5,
+        OSError(errno.EPIPE, ""),
+        OSError("?"),
+        3,
+        5,
+        OSError(1, ""),
+    ]
+    calls: list[tuple[int, bytes]] = []
+
+    def write(descriptor: int, frame: bytes) -> int:
+        calls.append((descriptor, frame))
+        result = results[descriptor]
+        if isinstance(result, OSError):
+            raise result
+        return result
+
+    found = write_each(write, range(7), b"frame")
+
+    assert [(0, -errno.EAGAIN), (2, -errno.EPIPE), (3, -errno.EIO), (4, 3), (6, -1)] == found
+    assert [(number, b"frame") for number in range(7)] == calls
 
 
 def test_a_batch_may_have_the_most_descriptors(sockets: Sockets, pairs: Pairs) -> None:
