@@ -259,6 +259,26 @@ async def published(monkeypatch: pytest.MonkeyPatch, few: int) -> list[object]:
     return found
 
 
+async def test_after_a_reload_that_was_cancelled_few_keys_are_all_resolved_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole, stage, scope = Wired(), store.stage, trio.CancelScope()
+    await whole.publisher.publish(tree(b"a: 1"))
+    whole.pipeline.hold(SHOP)
+
+    def staging(*arguments: Any) -> Staged:
+        trio.from_thread.run_sync(scope.cancel)
+        return stage(*arguments)
+
+    with monkeypatch.context() as patched, scope:
+        patched.setattr(module, "stage", staging)
+        await whole.publisher.resolve_by(None, PropertySource("o", {"b": 2}, {}))
+    assert scope.cancelled_caught
+    await whole.publisher.publish(tree(b"a: 1"))
+
+    assert {"a": 1, "b": 2} == (await whole.reader.read(SHOP)).document
+
+
 async def test_the_phases_are_told_apart_even_if_one_call_does_both(monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[Publication] = []
     whole, counter, stage = Wired(on_publication=done.append), 0.0, store.stage

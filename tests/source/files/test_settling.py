@@ -873,10 +873,12 @@ def test_the_longest_wait_begins_when_the_look_became_due() -> None:
     assert (READ, True) == (verdict.action, verdict.is_last)
 
 
-def test_a_write_that_goes_on_is_open() -> None:
+def test_it_is_quiet_after_the_quiet_time_unless_any_write_goes_on() -> None:
     table = Table()
-    assert not table.settling.is_any_open
-    table.hear(5.0, Kind.MODIFIED)
-    assert table.settling.is_any_open
+    assert table.settling.is_quiet(5.0)
     table.hear(5.0, Kind.CLOSED)
-    assert not table.settling.is_any_open
+    assert [False, False, True] == [table.settling.is_quiet(now) for now in (5.0, 5.019, 5.02)]
+    table.hear(6.0, Kind.MODIFIED, ".other.tmp")
+    assert not table.settling.is_quiet(7.0)
+    table.hear(7.0, Kind.CLOSED, ".other.tmp")
+    assert table.settling.is_quiet(7.0)

@@ -515,6 +515,21 @@ class Calls:
         monkeypatch.setattr(trio.to_thread, "run_sync", noting)
 
 
+class Reads:
+    """When the directory is read, from now on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.made: list[float] = []
+        begun = trio.current_time()
+        really = directory.read
+
+        def noting(*arguments: Any) -> directory.Scan:
+            self.made.append(round(trio.current_time() - begun, 6))
+            return really(*arguments)
+
+        monkeypatch.setattr(directory, "read", noting)
+
+
 async def test_files_that_are_saved_during_the_wait_are_found_by_the_same_look(
     root: Path, kernel: Kernel, autojump_clock: MockClock, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -535,21 +550,22 @@ async def test_files_that_are_saved_during_the_wait_are_found_by_the_same_look(
     assert [("_outline", 0.02), ("_outline", 0.11)] == calls.made
 
 
-async def test_a_file_that_is_saved_again_during_the_wait_is_published_after_its_own_quiet_time(
+async def test_a_file_that_is_saved_again_and_again_is_read_once_after_its_own_quiet_time(
     root: Path, kernel: Kernel, autojump_clock: MockClock, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     running = await start(Running(root, scan_interval=60.0))
     await trio.sleep(70)
-    calls, begun = Calls(monkeypatch), trio.current_time()
-    for number in range(2):
+    calls, reads = Calls(monkeypatch), Reads(monkeypatch)
+    for number in range(3):
         save(root / "shop.yml", f"a: {number + 2}")
         kernel.hint()
         await trio.sleep(0.015)
     await trio.sleep(30)
 
-    assert [b"a: 1", b"a: 3"] == [contents["shop.yml"] for contents in running.contents()]
-    assert begun + 0.035 == pytest.approx(running.times[1])
-    assert [("_outline", 0.02), ("_outline", 0.035)] == calls.made
+    assert [b"a: 1", b"a: 4"] == [contents["shop.yml"] for contents in running.contents()]
+    # The second look finds that the file has changed again, so the quiet time begins anew.
+    assert [("_outline", 0.02), ("_outline", 0.035), ("_outline", 0.055)] == calls.made
+    assert [0.055] == reads.made
 
 
 async def test_a_new_directory_is_watched_without_a_wait(
@@ -565,34 +581,40 @@ async def test_a_new_directory_is_watched_without_a_wait(
     assert {f"{root}/", f"{root}/next/"} == kernel.watched[-1]
 
 
-async def test_while_a_program_has_a_file_open_a_look_reads_nothing(
+async def test_while_a_program_writes_another_file_a_look_reads_nothing(
     root: Path, kernel: Kernel, autojump_clock: MockClock, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     running = await start(Running(root, scan_interval=60.0))
     await trio.sleep(1)
-    read: list[float] = []
-    really = directory.read
-
-    def noting(*arguments: Any) -> directory.Scan:
-        read.append(trio.current_time())
-        return really(*arguments)
-
-    monkeypatch.setattr(directory, "read", noting)
-    begun = trio.current_time()
-    save(root / "cart.yml", "b: 1")
-    with open(root / "shop.yml", "w") as file:  # noqa: ASYNC230 - the source sees a write that goes on
+    reads, begun = Reads(monkeypatch), trio.current_time()
+    with open(root / ".other.tmp", "w") as file:  # noqa: ASYNC230 - the source sees a write that goes on
         file.write("a: ")
         file.flush()
+        save(root / "shop.yml", "a: 2")
         kernel.hint()
-        await trio.sleep(0.05)
-        assert [] == read
-        file.write("2")
+        await trio.sleep(30)
+
+    assert [0.1] == reads.made
+    assert begun + 0.1 == pytest.approx(running.times[1])
+
+
+async def test_if_directories_are_no_longer_watched_the_quiet_time_begins_with_the_look(
+    root: Path, kernel: Kernel, autojump_clock: MockClock, start: Start
+) -> None:
+    (root / "cart.yml").write_text("b: 1")
+    running = await start(Running(root, scan_interval=60.0))
+    await trio.sleep(1)
+    begun = trio.current_time()
+    save(root / "shop.yml", "a: 2")
+    save(root / "cart.yml", "b: 2")
     kernel.hint()
+    await trio.sleep(0.01)
+    (root / "next").mkdir()
+    kernel.trouble = "no more watches are allowed"
     await trio.sleep(30)
 
-    assert {"shop.yml": b"a: 2", "cart.yml": b"b: 1"} == running.contents()[-1]
-    assert {b"a: 1", b"a: 2"} == {contents["shop.yml"] for contents in running.contents()}
-    assert begun < min(read)
+    assert {"shop.yml": b"a: 2", "cart.yml": b"b: 2"} == running.contents()[1]
+    assert begun + 0.12 == pytest.approx(running.times[1])
 
 
 async def test_without_all_watches_a_look_is_made_at_once(

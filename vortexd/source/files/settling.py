@@ -122,10 +122,9 @@ class Settling:
         """When a single file that was written completely may be published, if no other event follows."""
         return self._writes.active + self._quiet_one_file
 
-    @property
-    def is_any_open(self) -> bool:
-        """Whether any file was modified and not closed since, under any name."""
-        return self._writes.is_any_open()
+    def is_quiet(self, now: float) -> bool:
+        """Return whether a single file that has changed may be published now, so that it can be read at once."""
+        return self.quiet_at <= now and not self._writes.is_any_open()
 
     def judge(
         self,

@@ -170,8 +170,10 @@ class FilesSource:
         # If a file must be read again although nothing has changed, it is read at once.
         expected = before.outline if before.unsettled else None
         noticed = await self._pause()
-        is_quiet = noticed is not None and not self._settling.is_any_open
+        is_quiet = noticed is not None and self._settling.is_quiet(trio.current_time())
         while True:
+            # The look finds all that was reported until now.
+            self._hint = trio.Event()
             begun = trio.current_time()
             self._settling.begin_reading(begun)
             seen = await self._see(before, expected, is_quiet=is_quiet)
@@ -202,8 +204,6 @@ class FilesSource:
         if until <= noticed or not (self._known.is_plain and self._watching.is_complete):
             return None
         await trio.sleep_until(until)
-        # The look finds all that was reported until now.
-        self._hint = trio.Event()
         return noticed
 
     async def _reading(self, before: Scan | None, shown: Outline | None) -> _Read:
