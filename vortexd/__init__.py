@@ -8,8 +8,8 @@ Configuration flows one way:
 Each package says in its __init__.py what arrives, what leaves and what it never imports:
 
     core/        the nouns: errors, keys, trees, configurations, patterns, versions, the RFC 6902 diff; pure
-    aio/         work in threads and in bounded processes, fair turns at the event loop, pauses of the garbage collector,
-                 the optional module in C
+    aio/         work in threads and in bounded processes, locks, fair turns at the event loop, pauses of the garbage
+                 collector, the optional module in C
     protocol/    what goes over the WebSocket wire: messages, frames, close reasons; pure, shared with the client
     cluster/     several vortexd as one: the store that they share, etcd's engine, membership, and hints to fetch
     settings/    vortexd.toml as frozen classes, and the files that it names

@@ -1,4 +1,4 @@
-"""Helpers for Trio: work in threads, work in bounded processes, fair turns at the event loop, and the optional module in C.
+"""Helpers for Trio: work in threads, work in bounded processes, locks, fair turns at the event loop, and the optional module in C.
 
 This package imports only core.
 """
