@@ -873,6 +873,45 @@ def test_the_longest_wait_begins_when_the_look_became_due() -> None:
     assert (READ, True) == (verdict.action, verdict.is_last)
 
 
+@pytest.mark.parametrize(("is_told", "ends"), [(True, 7.0), (False, 7.02)])
+def test_the_hold_of_an_emptied_file_begins_with_its_event_or_the_look(is_told: bool, ends: float) -> None:
+    table = Table()
+    if is_told:
+        table.hear(5.0, Kind.CLOSED)
+    table.set({"shop.yml": mark(1, 0)})
+
+    verdict = table.judge(5.02)
+    assert REST is verdict.action
+    assert pytest.approx(ends) == verdict.at
+
+
+def test_a_look_is_due_when_the_first_hold_ends() -> None:
+    table = Table()
+    for now, name in ((5.0, "shop.yml"), (5.01, "cart.yml")):
+        table.hear(now, Kind.MODIFIED, name)
+        table.set({name: mark(1 if name == "shop.yml" else 2, 20)})
+        table.judge(now)
+    table.hear(6.97, Kind.CLOSED, "mail.yml")
+    assert [6.99] * 2 == pytest.approx([table.settling.quiet_at, table.settling.look_at])
+    table.hear(6.99, Kind.CLOSED, "mail.yml")
+
+    assert 7.01 == pytest.approx(table.settling.quiet_at)
+    assert 7.0 == table.settling.look_at
+
+
+def test_a_look_is_due_when_the_longest_wait_ends() -> None:
+    table = Table()
+    found: list[float] = []
+    for now in (5.0, 5.97, 5.99):
+        table.hear(now, Kind.MOVED_HERE)
+        table.set({"shop.yml": mark(7, 10, int(100 * now))})
+        found.append(table.settling.look_at)
+        assert WAIT is table.judge(now).action
+
+    # The first is before a round has begun.
+    assert [5.02, 5.99, 6.0] == pytest.approx(found)
+
+
 def test_it_is_quiet_after_the_quiet_time_unless_any_write_goes_on() -> None:
     table = Table()
     assert table.settling.is_quiet(5.0)

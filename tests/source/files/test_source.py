@@ -598,6 +598,40 @@ async def test_while_a_program_writes_another_file_a_look_reads_nothing(
     assert begun + 0.1 == pytest.approx(running.times[1])
 
 
+async def test_the_hold_of_an_emptied_file_begins_with_its_event(
+    root: Path, kernel: Kernel, autojump_clock: MockClock, start: Start
+) -> None:
+    running = await start(Running(root, scan_interval=60.0, hold=2.0))
+    await trio.sleep(1)
+    begun = trio.current_time()
+    (root / "shop.yml").write_text("")
+    kernel.hint()
+    await trio.sleep(30)
+
+    assert {"shop.yml": b""} == running.contents()[1]
+    assert begun + 2.0 == pytest.approx(running.times[1])
+
+
+async def test_a_save_does_not_delay_the_end_of_a_hold(
+    root: Path, kernel: Kernel, autojump_clock: MockClock, start: Start
+) -> None:
+    running = await start(Running(root, scan_interval=60.0, hold=2.0))
+    await trio.sleep(1)
+    begun = trio.current_time()
+    with open(root / "shop.yml", "w") as file:  # noqa: ASYNC230 - the source sees a write that goes on
+        file.write("a: ")
+        file.flush()
+        kernel.hint()
+        await trio.sleep(1.99)
+        save(root / "cart.yml", "b: 1")
+        kernel.hint()
+        await trio.sleep(30)
+
+    assert {"shop.yml": b"a: "} == running.contents()[1]
+    assert {"shop.yml": b"a: ", "cart.yml": b"b: 1"} == running.contents()[2]
+    assert begun + 2.0 == pytest.approx(running.times[1])
+
+
 async def test_if_directories_are_no_longer_watched_the_quiet_time_begins_with_the_look(
     root: Path, kernel: Kernel, autojump_clock: MockClock, start: Start
 ) -> None:

@@ -122,6 +122,17 @@ class Settling:
         """When a single file that was written completely may be published, if no other event follows."""
         return self._writes.active + self._quiet_one_file
 
+    @property
+    def look_at(self) -> float:
+        """When there may be something to publish at the earliest, if no other event follows.
+
+        That is after the quiet time, or when a hold or the longest wait ends.
+        """
+        ends = [since + self._settings.hold for since in self._held.values()]
+        if self._round is not None:
+            ends.append(self._round.began + self._settings.max_wait)
+        return min([self.quiet_at, *ends])
+
     def is_quiet(self, now: float) -> bool:
         """Return whether a single file that has changed may be published now, so that it can be read at once."""
         return self.quiet_at <= now and not self._writes.is_any_open()
@@ -283,7 +294,9 @@ class Settling:
         for path, mark in changed.items():
             former = before.files.get(path)
             if mark is not None and former is not None and size(mark) == 0 < size(former):
-                found[path] = _Found(Reason.EMPTY, now)
+                # The look may be later than the event, because it waited for the end of other writes.
+                completed = self._writes.completed_at(shown, path)
+                found[path] = _Found(Reason.EMPTY, now if completed is None else completed)
         for path, write in self._writes.unfinished(shown).items():
             found[path] = _Found(Reason.OPEN, write.since, write)
         return found

@@ -200,7 +200,7 @@ class FilesSource:
         So one look finds it settled and reads it. Return when the wait began, or None if there was none. If a directory
         has appeared, there is none: the kernel doesn't report the writes in it until a look has found it.
         """
-        noticed, until = trio.current_time(), self._settling.quiet_at
+        noticed, until = trio.current_time(), self._settling.look_at
         if until <= noticed or not (self._known.is_plain and self._watching.is_complete):
             return None
         await trio.sleep_until(until)

@@ -184,9 +184,13 @@ class Writes:
 
     def is_complete(self, shown: Outline, path: str) -> bool:
         """Return whether the kernel has reported the end of a path's last change: closed, renamed or deleted."""
+        return self.completed_at(shown, path) is not None
+
+    def completed_at(self, shown: Outline, path: str) -> float | None:
+        """Return when the kernel reported the end of a path's last change, or None if it hasn't."""
         prefix, slash, name = path.rpartition("/")
         directory = shown.directories.get(prefix + slash)
-        return directory is not None and (directory, name) in self._complete
+        return None if directory is None else self._complete.get((directory, name))
 
     def is_any_open(self) -> bool:
         """Return whether any file was modified and not closed since, under any name."""
