@@ -197,6 +197,7 @@ LATE = [
     # For a Git source.
     "vortexd.source.following",
     "vortexd.source.git.assembly",
+    "vortexd.source.git.commits",
     "vortexd.source.git.complaints",
     "vortexd.source.git.disk",
     "vortexd.source.git.fetch",

@@ -205,7 +205,7 @@ class Publisher:
                 self._done(watch, staged, changed, deliveries + more, before)
                 report_empty(before, now)
                 # The end of the pause returns the memory of the former configurations to the system.
-                del staged, configs, affected
+                del staged, configs, early, found
                 await _freed(changed)
 
     async def _prepared(
