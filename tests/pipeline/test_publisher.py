@@ -526,7 +526,14 @@ async def test_former_configurations_are_freed_before_the_pause_ends(
     is_new_tree: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its end returns their memory to the system."""
-    # Trio keeps the result of the thread until the task's next step.
+
+    async def run_sync(function: Callable[..., object], *arguments: object, **options: object) -> object:
+        await trio.lowlevel.checkpoint()
+        return function(*arguments)
+
+    # A thread may keep its result for some moments, until it gets the interpreter lock once more.
+    monkeypatch.setattr("vortexd.aio.threads.run_sync", run_sync)
+    # Trio keeps the result of a task's last step until its next one.
     monkeypatch.setattr(module, "_DELIVERIES_AT_ONCE", 1)
     many = Many(3)
     formers: list[weakref.ref[Config]] = []
