@@ -24,6 +24,8 @@ PUBLISHING = "publishing"
 PUBLISHED = "published"
 # Said by clients: the ends of a connection, and what came over it.
 OPENED = "opened"
+ANSWERED = "answered"
+SENT_ON = "sent_on"
 CLOSED = "closed"
 SNAPSHOT = "snapshot"
 CHANGE = "change"
@@ -36,6 +38,8 @@ ASKED = "asked"
 READ = "read"
 
 STATES = (SNAPSHOT, CHANGE, IN_SYNC, REMOVED)
+# The reason of `connection_closing` if a server sends a client on that is ahead of it.
+BEHIND = "another server has a newer state"
 
 
 @attrs.frozen
@@ -51,6 +55,9 @@ class Event:
         old_version: What the message builds on; of OPENED, the `last_version` that was asked for.
         new_version: What the client has after it; of PING the bookmark; of publications the version; None is no document.
         body_hash: SHA-256 of the document, as the client has it after applying, or as it is published.
+        node: The node that answered, if a proxy names it.
+        generation: That of the message; of OPENED, the one that the client claimed.
+        is_stale: The server has marked its snapshot as older than what the client had.
     """
 
     t: float
@@ -61,6 +68,9 @@ class Event:
     old_version: str | None = None
     new_version: str | None = None
     body_hash: str | None = None
+    node: str = ""
+    generation: str | None = None
+    is_stale: bool = False
 
 
 @attrs.frozen
@@ -89,6 +99,30 @@ def hash_of(document: object) -> str:
 
 def version_of(document: object) -> str:
     return hash_of(document)[:16]
+
+
+# Generations: `EPOCH.NUMBER`. Numbers of one epoch compare.
+
+
+def split_generation(text: str) -> tuple[str, int]:
+    """Return the epoch and the number."""
+    epoch, _, number = text.partition(".")
+    return epoch, int(number)
+
+
+def is_ahead(one: str, other: str) -> bool:
+    """Whether one generation is of the same epoch as another, and has a higher number."""
+    (epoch, number), (other_epoch, other_number) = split_generation(one), split_generation(other)
+    return epoch == other_epoch and number > other_number
+
+
+def held_generation(held: str | None, kind: str, new: str | None) -> str | None:
+    """The generation that a client has after a state: the message's, but for in_sync never less than it had."""
+    if kind != IN_SYNC:
+        return new
+    if held is None or new is None:
+        return held or new
+    return held if is_ahead(held, new) else new
 
 
 # Writing a history.
@@ -135,18 +169,31 @@ class Recorder:
         self._client = client
         self._key = key
         self._connection = 0
+        self._node = ""
         self.documents: dict[str, Any] = {}
         self.versions: dict[str, str | None] = {}
+        self.generations: dict[str, str | None] = {}
 
     @property
     def version(self) -> str | None:
         """What to resume the main subscription from."""
         return self.versions.get(self._key)
 
-    def opened(self, last_version: str | None) -> None:
+    @property
+    def generation(self) -> str | None:
+        """The generation of the main subscription, to claim at the next handshake."""
+        return self.generations.get(self._key)
+
+    def opened(self, last_version: str | None, generation: str | None = None) -> None:
         """A connection begins, before anything is sent."""
         self._connection += 1
-        self._write(OPENED, self._key, old_version=last_version)
+        self._node = ""
+        self._write(OPENED, self._key, old_version=last_version, generation=generation)
+
+    def answered(self, node: str = "") -> None:
+        """A node has accepted the handshake."""
+        self._node = node
+        self._write(ANSWERED, self._key)
 
     def closed(self) -> None:
         """The connection ended, for whatever reason."""
@@ -171,6 +218,9 @@ class Recorder:
             case "lagged":
                 self._write(LAGGED, self._key)
                 return LAGGED
+            case "connection_closing" if message["reason"] == BEHIND:
+                self._write(SENT_ON, self._key)
+                return SENT_ON
             case other:
                 return str(other)
 
@@ -185,11 +235,26 @@ class Recorder:
             body_hash = f"not applied: {type(error).__name__}"
         self.documents[key] = document
         self.versions[key] = version
-        self._write(kind, key, old_version=message.get("old_version"), new_version=version, body_hash=body_hash)
+        generation = message.get("generation")
+        self.generations[key] = held_generation(self.generations.get(key), kind, generation)
+        event = Event(
+            self._clock(),
+            kind,
+            key,
+            self._client,
+            self._connection,
+            message.get("old_version"),
+            version,
+            body_hash,
+            self._node,
+            generation,
+            message.get("stale") is True,
+        )
+        self._append(event)
         return kind
 
     def _write(self, kind: str, key: str, **members: str | None) -> None:
-        self._append(Event(self._clock(), kind, key, self._client, self._connection, **members))
+        self._append(Event(self._clock(), kind, key, self._client, self._connection, node=self._node, **members))
 
 
 class Reads:
@@ -339,19 +404,32 @@ def bookmark(history: History) -> Iterator[Violation]:
                 yield Violation("bookmark", "ahead of what was delivered", event)
 
 
-def forward(history: History) -> Iterator[Violation]:
-    """No client ever goes back to an earlier publication, over reconnects either."""
+def steps_back(history: History, may_go_back: Callable[[str | None, Event], bool]) -> Iterator[tuple[int, Event]]:
+    """Each state that leads a client to an earlier publication, with the position that it had.
+
+    Args:
+        may_go_back: Whether a client with this generation may go back by this state.
+    """
     for stream in history.streams():
-        position = 0
+        position, held = 0, None
         for event in stream:
             if event.kind not in STATES:
                 continue
-            found = history.position(event.key, event.new_version, position)
+            # A document may come back. A stale snapshot is of its first publication, and any other state of the next one.
+            found = history.position(event.key, event.new_version, 0 if event.is_stale else position)
             if found is None:
-                if history.position(event.key, event.new_version, 0) is not None:
-                    yield Violation("forward", f"the client had publication {position} already", event)
-            else:
-                position = found
+                found = history.position(event.key, event.new_version, 0)
+                if found is not None and not may_go_back(held, event):
+                    yield position, event
+                    found = None
+            position = position if found is None else found
+            held = held_generation(held, event.kind, event.generation)
+
+
+def forward(history: History) -> Iterator[Violation]:
+    """No client ever goes back to an earlier publication, over reconnects either, unless the snapshot is marked as stale."""
+    for position, event in steps_back(history, lambda held, event: False):
+        yield Violation("forward", f"the client had publication {position} already", event)
 
 
 def fresh(history: History) -> Iterator[Violation]:

@@ -5,7 +5,8 @@ All records become one history, which `tests.pipeline_runs.history.check` compar
 
 import contextlib
 import json
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ from wsproto.events import CloseConnection, Ping, TextMessage
 from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
 from tests.fakes import Client
-from tests.pipeline_runs.history import STATES, Event, Publisher, Recorder, check
+from tests.pipeline_runs.history import SENT_ON, STATES, VALIDATORS, Event, Publisher, Recorder, Validator, check
 
 _RETRY = 0.02
+# A proxy may name the node in this header of the answer to a handshake.
+NODE_HEADER = b"vortexd-node"
 
 
 class Fleet:
@@ -26,14 +29,16 @@ class Fleet:
         nursery: The nursery in which they run.
         host: The server's host.
         port: The server's port.
+        patience: Seconds until a client gives up a connection that has brought no state.
     """
 
-    def __init__(self, nursery: trio.Nursery, port: int, host: str = "127.0.0.1") -> None:
+    def __init__(self, nursery: trio.Nursery, port: int, host: str = "127.0.0.1", patience: float = math.inf) -> None:
         self.history: list[Event] = []
         self.publisher = Publisher(self.history.append, trio.current_time)
         self.followers: list[Follower] = []
         self._nursery = nursery
         self.address = host, port
+        self.patience = patience
         self.is_over = False
 
     def follow(self, key: str, count: int = 1) -> "list[Follower]":
@@ -63,17 +68,21 @@ class Fleet:
         with trio.move_on_after(seconds):
             await wait_until(lambda: not any(each.is_unanswered for each in self.followers))
 
-    def stop(self) -> None:
+    def stop(self, validators: Iterable[Validator] = VALIDATORS) -> None:
         """Stop all clients, and compare their records with the promises of the protocol."""
         self.is_over = True
         for follower in self.followers:
             follower.scope.cancel()
-        violations = check(self.history)
+        violations = check(self.history, validators)
         assert not violations, "\n".join(map(str, violations[:10]))
 
 
 class Follower:
-    """One client."""
+    """One client.
+
+    Attributes:
+        claims_generation: Whether it sends the generation of its state with each handshake, as the protocol asks.
+    """
 
     def __init__(self, fleet: Fleet, name: str, key: str) -> None:
         self._fleet = fleet
@@ -82,6 +91,10 @@ class Follower:
         self.scope = trio.CancelScope()
         self.connections = 0
         self.is_unanswered = False
+        self.claims_generation = True
+        # Whether it was sent on since its last state, and the seconds until it may come back.
+        self._is_sent_on = False
+        self._pause = 0.0
         self._connection = trio.CancelScope()
         self.closes: list[int] = []
         self.messages = 0
@@ -105,38 +118,45 @@ class Follower:
                 with contextlib.suppress(OSError, trio.BrokenResourceError, RemoteProtocolError):
                     with trio.CancelScope() as self._connection:
                         await self._follow()
-                await trio.sleep(_RETRY)
+                await trio.sleep(max(self._pause, _RETRY))
+                self._pause = 0.0
 
     async def _follow(self) -> None:
-        application, profile, label = self.key.split(":")
-        version = self.version
-        target = f"/ws/{application}/{profile}?label={label}" + (f"&last_version={version}" if version else "")
+        version, generation = self.version, self.recorder.generation if self.claims_generation else None
         async with await trio.open_tcp_stream(*self._fleet.address) as stream:
-            client = Client(stream, target)
+            client = Client(stream, self._target(version, generation))
             # The answer may be newer than the state at the time of the request, but never older.
-            self.recorder.opened(version)
+            self.recorder.opened(version, generation)
             self.is_unanswered = True
             await stream.send_all(client.head())
             try:
-                await client.opened()
-                self.connections += 1
-                await self._read(client)
+                with trio.CancelScope(deadline=trio.current_time() + self._fleet.patience) as waiting:
+                    answer = await client.opened()
+                    self.recorder.answered(dict(answer.extra_headers).get(NODE_HEADER, b"").decode())
+                    self.connections += 1
+                    await self._read(client, waiting)
             except AssertionError:
                 pass  # refused: it is starting or stopping
             finally:
                 self.is_unanswered = False
                 self.recorder.closed()
 
-    async def _read(self, client: Client) -> None:
+    def _target(self, version: str | None, generation: str | None) -> str:
+        application, profile, label = self.key.split(":")
+        query = {"last_version": version, "generation": generation, "sent_on": "1" if self._is_sent_on else None}
+        return f"/ws/{application}/{profile}?label={label}" + "".join(
+            f"&{name}={value}" for name, value in query.items() if value
+        )
+
+    async def _read(self, client: Client, waiting: trio.CancelScope) -> None:
+        """Read until the end. Once there is a state, `waiting` has no deadline any more."""
         parts: list[str] = []
         while True:
             match await client.event():
                 case TextMessage(data=data, message_finished=is_finished):
                     parts.append(data)
                     if is_finished:
-                        if self.recorder.received(json.loads("".join(parts))) in STATES:
-                            self.is_unanswered = False
-                        self.messages += 1
+                        self._take(json.loads("".join(parts)), waiting)
                         parts.clear()
                 case Ping() as ping:
                     # If the server's close frame arrived together with the ping, no pong can follow.
@@ -148,6 +168,16 @@ class Follower:
                         with contextlib.suppress(LocalProtocolError):
                             await client.send_event(close.response())
                     return
+
+    def _take(self, message: dict[str, Any], waiting: trio.CancelScope) -> None:
+        kind = self.recorder.received(message)
+        self.messages += 1
+        if kind in STATES:
+            self.is_unanswered = self._is_sent_on = False
+            waiting.deadline = math.inf
+        elif kind == SENT_ON:
+            self._is_sent_on = True
+            self._pause = message["reconnect_after_ms"] / 1_000
 
 
 async def wait_until(is_true: Callable[[], object]) -> None:

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -69,26 +69,41 @@ class Stand:
     """A repository, and the nodes of one cluster on it.
 
     Attributes:
+        uri: The address from which the nodes fetch.
         nodes: The nodes that run, by name.
+        ports: The port of each node, by name.
         fleets: Clients that stay on one node each, while `following` runs.
     """
 
-    def __init__(self, directory: Path, endpoints: dict[str, Sequence[str]], more: str = "") -> None:
+    def __init__(self, directory: Path, endpoints: Mapping[str, Sequence[str]], more: str = "") -> None:
         self._directory = directory
         self._endpoints = endpoints
         self.more = more
         self.repository = Repository(directory / "config.git")
+        self.uri = self.repository.uri
         self.number = 0
-        self.repository.commit({"orders.json": json.dumps(document(0))})
+        self.repository.commit(self.files(0))
         self.nodes: dict[str, Server] = {}
         self.fleets: dict[str, Fleet] = {}
-        self._ports = {node: free_port() for node in endpoints}
+        self.ports = {node: free_port() for node in endpoints}
+
+    def files(self, number: int) -> dict[str, str]:
+        """Return the files of a commit. They make up its document."""
+        return {"orders.json": json.dumps(document(number))}
+
+    def program(self, node: str) -> type[Server]:
+        """Return the program of a node."""
+        return Server
+
+    def environment(self, node: str) -> dict[str, str]:
+        """Return variables for a node, beside those of this process."""
+        return {}
 
     def settings(self, node: str, name: str = "faults", workers: int = 1) -> str:
         return (
-            f'[server]\nbind = ["127.0.0.1:{self._ports.get(node, 0)}"]\ndrain_timeout = 3.0\nworkers = {workers}\n'
+            f'[server]\nbind = ["127.0.0.1:{self.ports.get(node, 0)}"]\ndrain_timeout = 3.0\nworkers = {workers}\n'
             f'state_directory = "{self.home(node)}/state"\n'
-            f'[[source]]\nkind = "git"\nuri = "{self.repository.uri}"\nschemes = ["file"]\n'
+            f'[[source]]\nkind = "git"\nuri = "{self.uri}"\nschemes = ["file", "git"]\n'
             f"refresh_interval = {NEVER}\nhook_interval = 0.1\n"
             f'[cluster]\nname = "{name}"\nnode = "{node}"\n'
             f"endpoints = {json.dumps([*self._endpoints.get(node, self._endpoints['b'])])}\n{self.more}"
@@ -103,7 +118,8 @@ class Stand:
         """Start a node. Its former process, if there was one, has ended or ends now."""
         if node in self.nodes:
             self.nodes[node].__exit__()
-        self.nodes[node] = Server(self.home(node) / "x", settings=self.settings(node))
+        program, environment = self.program(node), self.environment(node)
+        self.nodes[node] = program(self.home(node) / "x", settings=self.settings(node), environment=environment)
 
     def end(self) -> None:
         for server in self.nodes.values():
@@ -113,7 +129,7 @@ class Stand:
     async def following(self) -> AsyncIterator[None]:
         """Follow each node with clients. At the end, compare what they were sent with what was pushed."""
         async with trio.open_nursery() as nursery:
-            self.fleets = {node: Fleet(nursery, self._ports[node]) for node in self.nodes}
+            self.fleets = {node: Fleet(nursery, self.ports[node]) for node in self.nodes}
             for fleet in self.fleets.values():
                 fleet.publishing({KEY: document(self.number)})
                 fleet.follow(KEY, 3)
@@ -126,12 +142,13 @@ class Stand:
             nursery.cancel_scope.cancel()
 
     async def push(self, at: str) -> None:
-        """Commit a new document, and send the webhook to one node."""
+        """Commit a new document, and send the webhook to one node, or to none."""
         self.number += 1
         for fleet in self.fleets.values():
             fleet.publishing({KEY: document(self.number)})
-        await aside(self.repository.commit, {"orders.json": json.dumps(document(self.number))})
-        await aside(webhook, self.nodes[at])
+        await aside(self.repository.commit, self.files(self.number))
+        if at:
+            await aside(webhook, self.nodes[at])
 
     async def push_and_announce(self, at: str) -> None:
         """Push, and wait until the node's hint of the new state is written, which is the last one of a push."""
