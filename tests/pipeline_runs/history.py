@@ -253,7 +253,7 @@ class Recorder:
         self._append(event)
         return kind
 
-    def _write(self, kind: str, key: str, **members: str | None) -> None:
+    def _write(self, kind: str, key: str, **members: Any) -> None:
         self._append(Event(self._clock(), kind, key, self._client, self._connection, node=self._node, **members))
 
 

@@ -69,15 +69,19 @@ class Stand:
     """A repository, and the nodes of one cluster on it.
 
     Attributes:
+        endpoints: The addresses of etcd for each node, by name.
         uri: The address from which the nodes fetch.
         nodes: The nodes that run, by name.
         ports: The port of each node, by name.
         fleets: Clients that stay on one node each, while `following` runs.
     """
 
+    # The name of the cluster.
+    cluster = "faults"
+
     def __init__(self, directory: Path, endpoints: Mapping[str, Sequence[str]], more: str = "") -> None:
         self._directory = directory
-        self._endpoints = endpoints
+        self.endpoints = endpoints
         self.more = more
         self.repository = Repository(directory / "config.git")
         self.uri = self.repository.uri
@@ -99,14 +103,15 @@ class Stand:
         """Return variables for a node, beside those of this process."""
         return {}
 
-    def settings(self, node: str, name: str = "faults", workers: int = 1) -> str:
+    def settings(self, node: str, name: str = "", workers: int = 1) -> str:
+        endpoints = self.endpoints.get(node) or next(reversed(self.endpoints.values()))
         return (
             f'[server]\nbind = ["127.0.0.1:{self.ports.get(node, 0)}"]\ndrain_timeout = 3.0\nworkers = {workers}\n'
             f'state_directory = "{self.home(node)}/state"\n'
             f'[[source]]\nkind = "git"\nuri = "{self.uri}"\nschemes = ["file", "git"]\n'
             f"refresh_interval = {NEVER}\nhook_interval = 0.1\n"
-            f'[cluster]\nname = "{name}"\nnode = "{node}"\n'
-            f"endpoints = {json.dumps([*self._endpoints.get(node, self._endpoints['b'])])}\n{self.more}"
+            f'[cluster]\nname = "{name or self.cluster}"\nnode = "{node}"\n'
+            f"endpoints = {json.dumps([*endpoints])}\n{self.more}"
         )
 
     def home(self, node: str) -> Path:
@@ -152,10 +157,10 @@ class Stand:
 
     async def push_and_announce(self, at: str) -> None:
         """Push, and wait until the node's hint of the new state is written, which is the last one of a push."""
-        key = base64.b64encode(f"/vortexd/faults/hints/{at}".encode()).decode()
+        key = base64.b64encode(f"/vortexd/{self.cluster}/hints/{at}".encode()).decode()
 
         def announced() -> object:
-            found = ask_etcd(self._endpoints["b"][0], "kv/range", {"key": key}).get("kvs")
+            found = ask_etcd(self.endpoints["b"][0], "kv/range", {"key": key}).get("kvs")
             return json.loads(base64.b64decode(found[0]["value"]))["sources"] if found else None
 
         before = await aside(announced)

@@ -6,8 +6,11 @@ faults show that it would find them. VORTEXD_LONG=1 runs longer rounds with 1,00
 rounds print their seed, and take one from VORTEXD_SEED.
 """
 
+import base64
+import json
 import os
 import random
+import signal
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,12 +20,18 @@ import pytest
 import trio
 
 from tests.pipeline_runs.generations import WHILE_AWAY
+from tests.pipeline_runs.history import check
+from vortexd.cluster.published.packing import CHUNK_BYTES
 
 from ..cluster.etcd_servers import EtcdServers, etcd_program
+from . import planted
+from .fleet import Fleet
 from .link import Link
 from .moving import MovingStand
-from .test_cluster import get, webhook
-from .test_cluster_faults import LEASE, aside, ask_etcd, put, until
+from .process import Server
+from .test_cluster import events, get, webhook
+from .test_cluster_faults import KEY, LEASE, Stand, aside, ask_etcd, document, put, until
+from .test_published import number
 
 pytestmark = [
     pytest.mark.slow,
@@ -164,14 +173,14 @@ async def members_of_etcd_without_links(place: Place) -> None:
 
 async def a_member_of_etcd_that_is_killed(place: Place) -> None:
     stand = place.stand
-    number = stand.chosen.randrange(3)
-    place.servers.kill(number)
+    member = stand.chosen.randrange(3)
+    place.servers.kill(member)
     try:
         await stand.push("a")
         await stand.arrived()
     finally:
-        place.servers.start(number)
-    await aside(place.servers.wait_ready, number)
+        place.servers.start(member)
+    await aside(place.servers.wait_ready, member)
 
 
 async def a_full_restart(place: Place) -> None:
@@ -179,13 +188,13 @@ async def a_full_restart(place: Place) -> None:
     stand, servers = place.stand, place.servers
     for server in stand.nodes.values():
         server.process.kill()
-    for number in range(3):
-        servers.kill(number)
+    for member in range(3):
+        servers.kill(member)
     await stand.push("")
-    for number in range(3):
-        servers.start(number)
-    for number in range(3):
-        await aside(servers.wait_ready, number)
+    for member in range(3):
+        servers.start(member)
+    for member in range(3):
+        await aside(servers.wait_ready, member)
     for node in [*stand.nodes]:
         await aside(stand.begin, node)
     await stand.arrived()
@@ -219,3 +228,70 @@ async def test_clients_that_move_while_etcd_is_away_go_back_only_if_nothing_orde
 ) -> None:
     async with place.stand.moving(COUNT, INTERVAL, validators=WHILE_AWAY):
         await round(place)
+
+
+class PublishedStand(Stand):
+    """Node p publishes from git. Nodes r and q have no other source; q applies states before it has verified them."""
+
+    cluster = "published"
+
+    def files(self, number: int) -> dict[str, str]:
+        """See `Stand`. Each file is so large that its chunk has no other one."""
+        padding = "#" * (CHUNK_BYTES // 2 + 1)
+        return {"orders.yml": f"first: {number}\n{padding}\n", "orders-dev.yml": f"second: {number}\n{padding}\n"}
+
+    def program(self, node: str) -> type[Server]:
+        """See `Stand`."""
+        return planted.running(planted.apply_before_all_hashes) if node == "q" else Server
+
+    def settings(self, node: str, name: str = "", workers: int = 1) -> str:
+        """See `Stand`."""
+        text = super().settings(node, name, workers)
+        if node == "p":
+            return text + "publish = true\n"
+        server, _, cluster = text.partition("[[source]]")
+        endpoints = json.dumps([*self.endpoints[node]])
+        source = f'[[source]]\nkind = "published"\ncluster = "{self.cluster}"\nendpoints = {endpoints}\n'
+        return f"{server}{source}[cluster]{cluster.partition('[cluster]')[2]}"
+
+
+async def test_the_checker_finds_a_node_that_applies_a_state_before_all_hashes(place: Place, tmp_path: Path) -> None:
+    endpoints = place.servers.endpoints
+    endpoint = endpoints[0]
+    stand = PublishedStand(tmp_path, dict.fromkeys("prq", endpoints))
+
+    def chunks() -> dict[str, bytes]:
+        prefix = base64.b64encode(b"/vortexd-published/published/chunks/").decode()
+        end = base64.b64encode(b"/vortexd-published/published/chunks0").decode()
+        found = ask_etcd(endpoint, "kv/range", {"key": prefix, "range_end": end}).get("kvs", ())
+        return {each["key"]: base64.b64decode(each["value"]) for each in found}
+
+    def chunk_of(content: bytes) -> str | None:
+        return next((key for key, value in chunks().items() if value.startswith(content)), None)
+
+    with ExitStack() as stack:
+        stack.callback(stand.end)
+        await aside(stand.begin, "p")
+        await until(lambda: number(stand.nodes["p"]) == 1)
+        for node in ("r", "q"):
+            await aside(stand.begin, node)
+        async with trio.open_nursery() as nursery:
+            stand.fleets = {node: Fleet(nursery, stand.ports[node]) for node in ("r", "q")}
+            for fleet in stand.fleets.values():
+                fleet.publishing({KEY: document(0)})
+                fleet.follow(KEY, 2)
+            await stand.arrived("r", "q")
+            for node in stand.fleets:
+                stand.nodes[node].process.send_signal(signal.SIGSTOP)
+            await stand.push("p")
+            await until(lambda: number(stand.nodes["p"]) == 2 and chunk_of(b"second: 1\n"))
+            await aside(ask_etcd, endpoint, "kv/deleterange", {"key": await aside(chunk_of, b"second: 1\n")})
+            for node in stand.fleets:
+                stand.nodes[node].process.send_signal(signal.SIGCONT)
+            await stand.fleets["q"].wait_all({KEY: {"first": 1, "second": 0}})
+            await until(lambda: events(stand.nodes["r"], "source unreadable"))
+            await stand.push("p")
+            await stand.arrived("r", "q")
+            nursery.cancel_scope.cancel()
+    assert not check(stand.fleets["r"].history)
+    assert "atomic" in {each.validator for each in check(stand.fleets["q"].history)}
