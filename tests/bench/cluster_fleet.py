@@ -1,7 +1,8 @@
 """The cost of the fleet's summaries in etcd: many nodes whose counts change all the time, on a real etcd of three members.
 
 Each node is the real one, with its lease, its watch and its summary; only its instances are made up. The figures are those
-of etcd itself: committed proposals, which are all writes, and processor time.
+of etcd itself: committed proposals, which are all writes, the bytes between it and the nodes, and processor time. The memory
+is that of all nodes in this process, divided by their number: what each node knows of all others.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import trio
 
 from tests.cluster.etcd_servers import EtcdServers
 from tests.system.fleet import wait_until
+from tests.system.process import private_bytes
 from vortexd.cluster.node import Node
 from vortexd.core.model import Key
 from vortexd.fleet import KeyState
@@ -84,6 +86,7 @@ def run(arguments: argparse.Namespace) -> None:
 async def _measure(servers: EtcdServers, arguments: argparse.Namespace) -> None:
     settings = ClusterSettings(name="bench", endpoints=tuple(servers.endpoints))
     fleets = [_Instances(arguments.instances, arguments.keys, Random(number)) for number in range(arguments.nodes)]
+    memory = private_bytes("self")
     async with trio.open_nursery() as nursery:
         for number, each in enumerate(fleets):
             node = Node(settings, f"node-{number:03}", "1", _NoSources(), is_member=True, counts=each.counts)
@@ -97,33 +100,45 @@ async def _measure(servers: EtcdServers, arguments: argparse.Namespace) -> None:
                 each.is_busy = is_busy
             await trio.sleep(5)
             await _phase(servers, "every count changes" if is_busy else "at rest", arguments.seconds)
+        each_node = (private_bytes("self") - memory) / arguments.nodes
+        print(f"  {each_node / 1_000:.0f} KB of memory for each node's part in the cluster")
         nursery.cancel_scope.cancel()
 
 
 async def _phase(servers: EtcdServers, name: str, seconds: float) -> None:
-    before, cpu, began = await _committed(servers), _cpu(servers), time.monotonic()
+    before, cpu, began = await _totals(servers), _cpu(servers), time.monotonic()
     own = time.process_time()
     await trio.sleep(seconds)
     took = time.monotonic() - began
-    writes = (await _committed(servers) - before) / took
+    writes, received, sent = ((new - old) / took for old, new in zip(before, await _totals(servers), strict=True))
     print(
         f"  {name}: {writes:.1f} writes/s in etcd (aim: less than {AIM}), "
         f"{(_cpu(servers) - cpu) / took:.0%} of a processor for its three members, "
-        f"{(time.process_time() - own) / took:.0%} for all nodes"
+        f"{(time.process_time() - own) / took:.0%} for all nodes; "
+        f"etcd received {received / 1_000:.0f} KB/s and sent {sent / 1_000:.0f} KB/s"
     )
 
 
-async def _committed(servers: EtcdServers) -> float:
-    def read() -> str:
-        with urlopen(f"{servers.endpoints[0]}/metrics", timeout=10) as answer:
+async def _totals(servers: EtcdServers) -> tuple[float, float, float]:
+    """Return the writes, and the bytes that all members have received from clients and have sent to them."""
+
+    def read(endpoint: str) -> str:
+        with urlopen(f"{endpoint}/metrics", timeout=10) as answer:
             text: str = answer.read().decode()
         return text
 
-    found = re.search(
-        r"^etcd_server_proposals_committed_total (\S+)$", await trio.to_thread.run_sync(read), re.MULTILINE
+    def value(text: str, name: str) -> float:
+        found = re.search(rf"^{name} (\S+)$", text, re.MULTILINE)
+        assert found is not None
+        return float(found[1])
+
+    texts = [await trio.to_thread.run_sync(read, each) for each in servers.endpoints]
+    received, sent = (
+        sum(value(each, f"etcd_network_client_grpc_{direction}_bytes_total") for each in texts)
+        for direction in ("received", "sent")
     )
-    assert found is not None
-    return float(found[1])
+    # Each member counts all writes.
+    return value(texts[0], "etcd_server_proposals_committed_total"), received, sent
 
 
 def _cpu(servers: EtcdServers) -> float:
