@@ -104,7 +104,7 @@ class Stand:
         return {}
 
     def settings(self, node: str, name: str = "", workers: int = 1) -> str:
-        endpoints = self.endpoints.get(node) or next(reversed(self.endpoints.values()))
+        endpoints = self.endpoints.get(node) or [*self.endpoints.values()][-1]
         return (
             f'[server]\nbind = ["127.0.0.1:{self.ports.get(node, 0)}"]\ndrain_timeout = 3.0\nworkers = {workers}\n'
             f'state_directory = "{self.home(node)}/state"\n'
@@ -549,18 +549,14 @@ async def test_an_etcd_that_is_restored_from_a_backup_is_read_anew(tmp_path: Pat
         await stand.agreed()
         async with stand.following():
             backup = tmp_path / "etcd.db"
-            await aside(partial(ctl, endpoint, "snapshot", "save", str(backup)))
+            await aside(servers.save, backup)
             for _ in range(20):
                 await aside(put, endpoint, "/other", b"")
             await stand.push("a")
             await stand.arrived()
             servers.kill(0)
             await until(lambda: stand.is_store("a", "AWAY") and stand.is_store("b", "AWAY"))
-            (directory / "m0").rename(directory / "lost")
-            peer = f"http://127.0.0.1:{servers._peers[0]}"
-            place = ["--data-dir", str(directory / "m0"), "--name", "m0"]
-            cluster = ["--initial-cluster", f"m0={peer}", "--initial-advertise-peer-urls", peer]
-            await aside(partial(ctl, endpoint, "snapshot", "restore", str(backup), *place, *cluster))
+            await aside(servers.restore, backup)
             servers.start(0)
             await aside(servers.wait_ready, 0)
             await stand.push("b")

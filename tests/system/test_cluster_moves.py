@@ -14,6 +14,7 @@ import signal
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -30,7 +31,7 @@ from .link import Link
 from .moving import MovingStand
 from .process import Server
 from .test_cluster import events, get, webhook
-from .test_cluster_faults import KEY, LEASE, Stand, aside, ask_etcd, document, put, until
+from .test_cluster_faults import KEY, LEASE, Stand, aside, ask_etcd, document, needs_etcdctl, put, until
 from .test_published import number
 
 pytestmark = [
@@ -66,6 +67,13 @@ class Place:
         self.stand = MovingStand(directory, endpoints, stack, SEED)
         for node in nodes:
             self.stand.begin(node)
+
+    async def restarted(self) -> None:
+        """Start all members of etcd, and wait until they are ready."""
+        for member in range(3):
+            self.servers.start(member)
+        for member in range(3):
+            await aside(self.servers.wait_ready, member)
 
 
 @pytest.fixture(scope="module", params=["ab", "abc"] if IS_LONG else ["abc"])
@@ -184,19 +192,43 @@ async def a_member_of_etcd_that_is_killed(place: Place) -> None:
 
 
 async def a_full_restart(place: Place) -> None:
-    """Everything is killed. What is pushed meanwhile is there afterwards."""
+    """Everything is killed. What is pushed meanwhile is there afterwards, but not at once at a node without a link to git."""
     stand, servers = place.stand, place.servers
     for server in stand.nodes.values():
         server.process.kill()
     for member in range(3):
         servers.kill(member)
     await stand.push("")
+    await place.restarted()
+    link = stand.remote.links["b"]
+    link.cut()
+    try:
+        for node in [*stand.nodes]:
+            await aside(stand.begin, node)
+        await trio.sleep(INTERVAL)
+    finally:
+        link.mend()
+    await aside(webhook, stand.nodes["b"])
+    await stand.arrived()
+
+
+async def an_etcd_restored_from_a_backup(place: Place) -> None:
+    """The revision runs backwards, so the numbers of the restored etcd are those of former commits."""
+    stand, servers = place.stand, place.servers
+    backup = stand.home("backup") / "etcd.db"
+    await aside(servers.save, backup)
+    for _ in range(20):
+        await aside(put, servers.endpoints[0], "/other", b"")
+    for node in stand.nodes:
+        await stand.push(node)
+        await stand.arrived()
     for member in range(3):
-        servers.start(member)
-    for member in range(3):
-        await aside(servers.wait_ready, member)
-    for node in [*stand.nodes]:
-        await aside(stand.begin, node)
+        servers.kill(member)
+    await until(lambda: all(stand.is_store(node, "AWAY") for node in stand.nodes))
+    await aside(servers.restore, backup)
+    await place.restarted()
+    await stand.push("b")
+    await trio.sleep(INTERVAL)
     await stand.arrived()
 
 
@@ -211,7 +243,12 @@ ORDERED: list[Round] = [
     a_member_of_etcd_that_is_killed,
 ]
 # Here a node may publish a state while it can't reach etcd. Such a state has no generation at first.
-UNORDERED: list[Round] = [a_node_without_a_link_to_etcd, members_of_etcd_without_links, a_full_restart]
+UNORDERED: list[Any] = [
+    a_node_without_a_link_to_etcd,
+    members_of_etcd_without_links,
+    a_full_restart,
+    pytest.param(an_etcd_restored_from_a_backup, marks=needs_etcdctl),
+]
 
 
 async def test_clients_that_move_lose_nothing_and_go_back_only_by_a_mark(place: Place) -> None:
