@@ -10,7 +10,7 @@ import re
 import signal
 import socket
 import subprocess
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
@@ -21,7 +21,7 @@ import pytest
 import trio
 
 from tests.pipeline_runs.generations import MOVING, prompt
-from tests.pipeline_runs.history import OPENED, SENT_ON, STATES, Recorder, Validator, check, forward
+from tests.pipeline_runs.history import OPENED, SENT_ON, STATES, Event, Recorder, Validator, check, forward
 from vortexd.client import address, watch
 from vortexd.client import link as client_link
 from vortexd.client.protocol import Conversation
@@ -102,6 +102,7 @@ class _LibraryRecorder(Recorder):
     """Records a client of the library."""
 
     is_open = False
+    is_unanswered = False
 
     def requested(self, target: str) -> None:
         """A connection begins with this request."""
@@ -109,7 +110,7 @@ class _LibraryRecorder(Recorder):
             self.closed()
         query = parse_qs(urlsplit(target).query)
         [version], [generation] = (query.get(name, [None]) for name in ("last_version", "generation"))
-        self.is_open = True
+        self.is_open = self.is_unanswered = True
         self.opened(version, generation)
 
 
@@ -117,7 +118,9 @@ class _RecordedConversation(Conversation):
     """The library's end of a connection. It records all messages."""
 
     def receive(self, text: str | bytes, now: float) -> Any:
-        _recorder.get().received(json.loads(text))
+        recorder = _recorder.get()
+        if recorder.received(json.loads(text)) in STATES:
+            recorder.is_unanswered = False
         return super().receive(text, now)
 
 
@@ -150,6 +153,11 @@ class LibraryClient:
         self._stream: trio.SocketStream | None = None
         self.recorder = _LibraryRecorder(fleet.history.append, trio.current_time, name, KEY)
         self.document: Any = None
+
+    @property
+    def is_unanswered(self) -> bool:
+        """Whether its connection has brought no state yet."""
+        return self.recorder.is_unanswered
 
     def hang_up(self) -> None:
         """Break the connection. The library reconnects."""
@@ -273,14 +281,17 @@ class MovingStand(Stand):
             # The process needs a moment until it has answered everything that waits.
             self.halted[node].append((began, trio.current_time() + 1))
 
+    def count(self, is_one: Callable[[Event], bool]) -> int:
+        """Count events of the clients that move."""
+        return sum(map(is_one, self.movers.history))
+
     def summary(self) -> str:
         """Return the counts of what has happened to the clients, on one line."""
-        events = self.movers.history
-        opened = sum(each.kind == OPENED for each in events)
-        sent_on = sum(each.kind == SENT_ON for each in events)
-        stale = sum(each.is_stale for each in events)
-        ordered = sum(each.generation is not None for each in events if each.kind in STATES)
-        back = len(check(events, [forward]))
+        opened = self.count(lambda each: each.kind == OPENED)
+        sent_on = self.count(lambda each: each.kind == SENT_ON)
+        stale = self.count(lambda each: each.is_stale)
+        ordered = self.count(lambda each: each.kind in STATES and each.generation is not None)
+        back = len(check(self.movers.history, [forward]))
         return (
             f"{self.number} commits, {opened} connections, {ordered} states with a generation, {sent_on} sent on, "
             f"{stale} stale, {back} steps back without a mark"
@@ -292,4 +303,7 @@ class MovingStand(Stand):
             clients: list[Follower | LibraryClient] = [*self.movers.followers, *self.library]
             while True:
                 await trio.sleep(interval / len(clients) * self.chosen.uniform(0.5, 1.5))
-                self.chosen.choice(clients).hang_up()
+                client = self.chosen.choice(clients)
+                # Most clients wait for their first state. A few go on before it.
+                if not client.is_unanswered or self.chosen.random() < 0.1:
+                    client.hang_up()

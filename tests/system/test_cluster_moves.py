@@ -21,7 +21,7 @@ import pytest
 import trio
 
 from tests.pipeline_runs.generations import WHILE_AWAY
-from tests.pipeline_runs.history import check
+from tests.pipeline_runs.history import SENT_ON, check
 from vortexd.cluster.published.packing import CHUNK_BYTES
 
 from ..cluster.etcd_servers import EtcdServers, etcd_program
@@ -82,18 +82,21 @@ def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         yield Place(tmp_path_factory.mktemp("moves"), request.param, stack)
 
 
-async def a_node_without_a_link_to_git(place: Place) -> None:
-    """One node is behind for a while, because it can't fetch."""
+async def only_one_node_with_a_link_to_git(place: Place) -> None:
+    """The others are behind for so long that clients are sent on from one of them to another, and take its state."""
     stand = place.stand
-    link = stand.remote.links["b"]
-    link.cut()
+    behind = [node for node in stand.nodes if node != "a"]
+    for node in behind:
+        stand.remote.links[node].cut()
     try:
-        for _ in range(2):
+        for _ in range(3):
             await stand.push("a")
-            await trio.sleep(INTERVAL)
+            await trio.sleep(max(INTERVAL, 2.5))
     finally:
-        link.mend()
-    await aside(webhook, stand.nodes["b"])
+        for node in behind:
+            stand.remote.links[node].mend()
+    for node in behind:
+        await aside(webhook, stand.nodes[node])
     await stand.arrived()
 
 
@@ -235,7 +238,7 @@ async def an_etcd_restored_from_a_backup(place: Place) -> None:
 Round = Callable[[Place], Awaitable[None]]
 # In these rounds, every state has a generation.
 ORDERED: list[Round] = [
-    a_node_without_a_link_to_git,
+    only_one_node_with_a_link_to_git,
     a_node_that_is_killed,
     a_node_that_is_frozen,
     a_node_that_is_frozen_for_longer_than_its_lease,
@@ -252,10 +255,14 @@ UNORDERED: list[Any] = [
 
 
 async def test_clients_that_move_lose_nothing_and_go_back_only_by_a_mark(place: Place) -> None:
-    rounds = ORDERED if IS_LONG else [a_node_without_a_link_to_git, a_node_that_is_killed, a_node_that_is_frozen]
-    async with place.stand.moving(COUNT, INTERVAL):
+    rounds = ORDERED if IS_LONG else [only_one_node_with_a_link_to_git, a_node_that_is_killed, a_node_that_is_frozen]
+    stand = place.stand
+    async with stand.moving(COUNT, INTERVAL):
         for round in rounds:
             await round(place)
+    # So the rounds were of the kind that generations are for.
+    assert stand.count(lambda each: each.kind == SENT_ON) > 0
+    assert stand.count(lambda each: each.is_stale) > 0
 
 
 @pytest.mark.skipif(not IS_LONG, reason="these rounds take minutes")
