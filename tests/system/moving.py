@@ -10,7 +10,9 @@ import re
 import signal
 import socket
 import subprocess
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
@@ -182,7 +184,7 @@ class LibraryClient:
 
 
 class MovingStand(Stand):
-    """A cluster behind HAProxy, with clients that move. A document has its two halves in two files.
+    """A cluster behind HAProxy, with clients that move. Its nodes run. A document has its two halves in two files.
 
     Attributes:
         movers: All clients that record. `fleets` has it as well, so `push` tells it each commit.
@@ -193,6 +195,7 @@ class MovingStand(Stand):
 
     def __init__(self, directory: Path, endpoints: Mapping[str, Sequence[str]], stack: ExitStack, seed: int) -> None:
         super().__init__(directory, endpoints)
+        self.cluster = directory.name
         self.chosen = random.Random(seed)
         stack.callback(self.end)
         self.remote = Remote(self.repository, stack)
@@ -201,6 +204,8 @@ class MovingStand(Stand):
         stack.enter_context(haproxy(directory, front_of(self.ports, self.port), self.port))
         self.halted: dict[str, list[tuple[float, float]]] = {node: [] for node in self.ports}
         self.library: list[LibraryClient] = []
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(self.begin, self.ports))
 
     def files(self, number: int) -> dict[str, str]:
         """See `Stand`."""
@@ -218,6 +223,7 @@ class MovingStand(Stand):
         library: int = 2,
         validators: Iterable[Validator] = MOVING,
         slack: float = 2.0,
+        planted: str = "",
     ) -> AsyncIterator[None]:
         """Let clients move. At the end, let them come to rest, and compare what they were sent with what was pushed.
 
@@ -226,6 +232,7 @@ class MovingStand(Stand):
             interval: Seconds between two moves of each client, on average.
             library: The number of further clients of the library.
             slack: Seconds that this machine may add to each answer.
+            planted: The validator that finds the fault of this stand. Then the clients need not come to rest.
         """
         with recording():
             async with trio.open_nursery() as nursery:
@@ -248,19 +255,29 @@ class MovingStand(Stand):
                 nursery.start_soon(self._move, moves, interval)
                 yield
                 moves.cancel()
-                await self.agreed()
-                for node in self.nodes:
-                    await self.push(node)
-                    await self.arrived()
-                await self.agreed()
-                await self.movers.wait_answered()
+                if not planted:
+                    await self._rest()
                 print(self.summary())
-                # The message before the close and its code say the same.
-                sent_on = [each.client for each in self.movers.history if each.kind == SENT_ON]
-                for number, follower in enumerate(self.movers.followers):
-                    assert follower.closes.count(_BEHIND) <= sent_on.count(f"client {number}")
-                self.movers.stop([*validators, prompt(halted=self.halted, slack=slack)])
+                self.movers.stop(())
+                violations = check(self.movers.history, [*validators, prompt(halted=self.halted, slack=slack)])
+                if planted:
+                    assert planted in {each.validator for each in violations}
+                else:
+                    assert not violations, "\n".join(map(str, violations[:10]))
                 nursery.cancel_scope.cancel()
+
+    async def _rest(self) -> None:
+        """Let nodes and clients agree, and push at each node once more."""
+        await self.agreed()
+        for node in self.nodes:
+            await self.push(node)
+            await self.arrived()
+        await self.agreed()
+        await self.movers.wait_answered()
+        # The message before the close and its code say the same.
+        sent_on = Counter(each.client for each in self.movers.history if each.kind == SENT_ON)
+        for number, follower in enumerate(self.movers.followers):
+            assert follower.closes.count(_BEHIND) <= sent_on[f"client {number}"]
 
     async def arrived(self, *nodes: str, seconds: float = 60) -> None:
         """Wait until all clients have the newest document."""

@@ -9,13 +9,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
+import trio
 
 from vortexd.__main__ import main
-from vortexd.cluster.engine import Engine
+from vortexd.cluster.engine import Committed, Condition, Engine, Write
+from vortexd.cluster.etcd.engine import EtcdEngine
+from vortexd.cluster.keys import ORDER
 from vortexd.cluster.published.head import Head, Places
 from vortexd.cluster.published.manifest import Manifest, tree_of
 from vortexd.cluster.published.packing import Content, unpack
 from vortexd.cluster.records import Unusable
+from vortexd.pipeline.pipeline import Pipeline
 from vortexd.source.published import reading
 from vortexd.source.published.settings import PublishedSettings
 
@@ -79,6 +83,36 @@ def apply_before_all_hashes() -> None:
 
     replace(reading, "_chunks", chunks)
     replace(reading, "_assembled", assembled)
+
+
+@fault
+def forget_the_generation() -> None:
+    """A node takes no client to be ahead of it, whatever generation the client claims."""
+    replace(Pipeline, "is_ahead", lambda *arguments: False)
+
+
+@fault
+def number_late() -> None:
+    """A node takes long to number a publication. This alone makes no two numbers alike."""
+    _number_late(lambda conditions: conditions)
+
+
+@fault
+def skip_the_fence() -> None:
+    """A node takes long to number a publication, and doesn't look whether another node was faster."""
+    _number_late(lambda conditions: ())
+
+
+def _number_late(kept: Callable[[Sequence[Condition]], Sequence[Condition]]) -> None:
+    punctual = EtcdEngine.commit
+
+    async def commit(engine: EtcdEngine, writes: Sequence[Write], conditions: Sequence[Condition] = ()) -> Committed:
+        if any(f"/{ORDER}" in each.key for each in writes):
+            await trio.sleep(0.6)
+            conditions = kept(conditions)
+        return await punctual(engine, writes, conditions)
+
+    replace(EtcdEngine, "commit", commit)
 
 
 def replace(owner: Any, name: str, new: object) -> None:

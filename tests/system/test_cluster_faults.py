@@ -215,6 +215,14 @@ class Stand:
             found.append(f"leaders: {leaders}")
         return found
 
+    def is_served(self, node: str) -> bool:
+        """Whether a node serves the newest commit."""
+        sources = get(self.nodes[node], "/orders/dev")["propertySources"]
+        served: dict[str, int] = {}
+        for each in reversed(sources):
+            served |= each["source"]
+        return served == document(self.number)
+
     def is_store(self, node: str, status: str) -> bool:
         """Whether the state of the store is this at a node, by /status, the metric and the log."""
         server = self.nodes[node]

@@ -11,6 +11,7 @@ import json
 import os
 import random
 import signal
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,7 +21,7 @@ from urllib.parse import urlsplit
 import pytest
 import trio
 
-from tests.pipeline_runs.generations import WHILE_AWAY
+from tests.pipeline_runs.generations import WHILE_AWAY, numbered
 from tests.pipeline_runs.history import SENT_ON, check
 from vortexd.cluster.published.packing import CHUNK_BYTES
 
@@ -64,9 +65,8 @@ class Place:
             for number, (node, links) in enumerate(self.links.items())
         }
         print(f"VORTEXD_SEED={SEED}")
-        self.stand = MovingStand(directory, endpoints, stack, SEED)
-        for node in nodes:
-            self.stand.begin(node)
+        (directory / "moves").mkdir()
+        self.stand = MovingStand(directory / "moves", endpoints, stack, SEED)
 
     async def restarted(self) -> None:
         """Start all members of etcd, and wait until they are ready."""
@@ -272,6 +272,67 @@ async def test_clients_that_move_while_etcd_is_away_go_back_only_if_nothing_orde
 ) -> None:
     async with place.stand.moving(COUNT, INTERVAL, validators=WHILE_AWAY):
         await round(place)
+
+
+class ForgetfulStand(MovingStand):
+    """Node b doesn't see that a client is ahead of it."""
+
+    def program(self, node: str) -> type[Server]:
+        """See `Stand`."""
+        return planted.running(planted.forget_the_generation) if node == "b" else Server
+
+
+async def test_the_checker_finds_a_node_that_forgets_the_generation(place: Place, tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        stand = ForgetfulStand(tmp_path, dict.fromkeys("ab", place.servers.endpoints), stack, SEED)
+        async with stand.moving(20, 0.5, planted="forward"):
+            stand.remote.links["b"].cut()
+            await stand.push("a")
+            await until(lambda: stand.is_served("a"))
+            await trio.sleep(1.5)
+
+
+class LateStand(MovingStand):
+    """Both nodes take long to number a publication."""
+
+    plant = staticmethod(planted.number_late)
+
+    def program(self, node: str) -> type[Server]:
+        """See `Stand`."""
+        return planted.running(self.plant)
+
+
+class FencelessStand(LateStand):
+    """Both nodes number a publication without looking at what the other one has done meanwhile."""
+
+    plant = staticmethod(planted.skip_the_fence)
+
+
+@pytest.mark.parametrize("kind", [FencelessStand, LateStand] if IS_LONG else [FencelessStand])
+async def test_the_checker_finds_two_nodes_that_skip_the_fence(
+    place: Place, tmp_path: Path, kind: type[LateStand]
+) -> None:
+    with ExitStack() as stack:
+        stand = kind(tmp_path, dict.fromkeys("ab", place.servers.endpoints), stack, SEED)
+        is_found = "numbered" if kind is FencelessStand else ""
+        # A client can go back while a publication has no number yet. That isn't what this test is about.
+        async with stand.moving(20, 0.5, validators=[numbered], planted=is_found):
+            links = stand.remote.links
+            for _ in range(8):
+                # A number is at least the time in seconds. So the nodes number two commits alike only in the same second.
+                links["b"].cut()
+                await trio.sleep(1 - time.time() % 1)
+                await stand.push("a")
+                await until(lambda: stand.is_served("a"))
+                links["a"].cut()
+                links["b"].mend()
+                await stand.push("b")
+                await trio.sleep(2)
+                links["a"].mend()
+                await aside(webhook, stand.nodes["a"])
+                await stand.arrived()
+                if check(stand.movers.history, [numbered]):
+                    break
 
 
 class PublishedStand(Stand):
