@@ -244,12 +244,12 @@ ORDERED: list[Round] = [
     a_node_that_is_frozen_for_longer_than_its_lease,
     compaction_under_a_watch,
     a_member_of_etcd_that_is_killed,
+    a_full_restart,
 ]
 # Here a node may publish a state while it can't reach etcd. Such a state has no generation at first.
 UNORDERED: list[Any] = [
     a_node_without_a_link_to_etcd,
     members_of_etcd_without_links,
-    a_full_restart,
     pytest.param(an_etcd_restored_from_a_backup, marks=needs_etcdctl),
 ]
 

@@ -24,6 +24,7 @@ from vortexd.client import watch
 
 from ..cluster.etcd_servers import EtcdServers, etcd_program
 from .process import Server
+from .test_cluster import get
 from .test_cluster_faults import KEY, Stand, aside, until
 
 # The last version whose nodes give publications no order.
@@ -53,15 +54,19 @@ class UpgradedStand(Stand):
 
     Attributes:
         versions: The directory of each node's version.
+        epochs: The epochs of all generations that clients have got.
     """
 
     def __init__(self, directory: Path, endpoints: Sequence[str], versions: dict[str, Path]) -> None:
         super().__init__(directory, dict.fromkeys(versions, endpoints))
         self.versions = versions
+        self.epochs: set[str] = set()
+        self.number_published = 0
 
     def settings(self, node: str, name: str = "", workers: int = 1) -> str:
-        """See `Stand`. The nodes ask each other for their clients."""
-        return f'{super().settings(node, name, workers)}advertise = "http://127.0.0.1:{self.ports[node]}"\n'
+        """See `Stand`. The nodes ask each other for their clients, and publish."""
+        more = f'publish = true\nadvertise = "http://127.0.0.1:{self.ports[node]}"\n'
+        return super().settings(node, name, workers) + more
 
     def program(self, node: str) -> type[Server]:
         """See `Stand`."""
@@ -91,7 +96,22 @@ class UpgradedStand(Stand):
             await until(partial(self.is_whole, server))
             counts = Counter(self.complained(node))
             assert not counts or max(counts.values()) == 1, (node, counts)
+            # Only this version has generations.
+            generations = [each.recorder.generation for each in self.fleets[node].followers]
+            assert [each is not None for each in generations] == [self.versions[node] == ROOT] * len(generations)
+            self.epochs |= {each.partition(".")[0] for each in generations if each is not None}
+        await until(self.is_published)
         await self.agreed()
+
+    def is_published(self) -> bool:
+        """Whether both nodes know a published version since the last time, and each of them can publish."""
+        said = [get(each, "/status")["cluster"] for each in self.nodes.values()]
+        numbers = {each["published"]["number"] if each["published"] else 0 for each in said}
+        is_up = all(each["publishing"]["status"] == "UP" for each in said)
+        if not is_up or len(numbers) > 1 or max(numbers) <= self.number_published:
+            return False
+        [self.number_published] = numbers
+        return True
 
     def is_whole(self, server: Server) -> bool:
         """Whether a node shows both nodes, and that the instances of both have applied the newest version."""
@@ -136,3 +156,5 @@ async def test_nodes_of_two_versions_are_one_cluster_forth_and_back(tmp_path: Pa
                 await aside(stand.begin, node)
                 await stand.check()
             nursery.cancel_scope.cancel()
+        # The nodes of the former version kept the records of the others.
+        assert len(stand.epochs) == 1
