@@ -23,10 +23,11 @@ import pytest
 import trio
 
 from tests.pipeline_runs.generations import MOVING, prompt
-from tests.pipeline_runs.history import OPENED, SENT_ON, STATES, Event, Recorder, Validator, check, forward
+from tests.pipeline_runs.history import OPENED, SENT_ON, STATES, Event, Recorder, Validator, check, forward, version_of
 from vortexd.client import address, watch
 from vortexd.client import link as client_link
 from vortexd.client.protocol import Conversation
+from vortexd.core.model import Key
 
 from ..repository import Repository
 from .fleet import NODE_HEADER, Fleet, Follower, wait_until
@@ -36,6 +37,8 @@ from .test_faults import free_port
 from .test_git import find, git_daemon, needs, wait_for
 
 _EXAMPLE = Path(__file__).parents[2] / "conf" / "cluster" / "haproxy.cfg"
+# The key that clients of the library follow by a pattern.
+OTHER = "billing:dev:main"
 # Seconds until a client gives up a connection without a state, for example to a node that is frozen.
 PATIENCE = 5.0
 # The close code of a server that is behind its client.
@@ -117,11 +120,12 @@ class _LibraryRecorder(Recorder):
 
 
 class _RecordedConversation(Conversation):
-    """The library's end of a connection. It records all messages."""
+    """The library's end of a connection. It records all messages but those of other keys, which the library may ignore."""
 
     def receive(self, text: str | bytes, now: float) -> Any:
-        recorder = _recorder.get()
-        if recorder.received(json.loads(text)) in STATES:
+        recorder, message = _recorder.get(), json.loads(text)
+        is_other = message.get("app") not in (None, KEY.partition(":")[0])
+        if not is_other and recorder.received(message) in STATES:
             recorder.is_unanswered = False
         return super().receive(text, now)
 
@@ -143,7 +147,7 @@ def recording() -> Iterator[None]:
 
 
 class LibraryClient:
-    """A client of the real library.
+    """A client of the real library, which follows another key by a pattern.
 
     Args:
         urls: The servers that it knows.
@@ -154,7 +158,7 @@ class LibraryClient:
         self._urls = [*urls]
         self._stream: trio.SocketStream | None = None
         self.recorder = _LibraryRecorder(fleet.history.append, trio.current_time, name, KEY)
-        self.document: Any = None
+        self.documents: dict[str, Any] = {}
 
     @property
     def is_unanswered(self) -> bool:
@@ -177,10 +181,22 @@ class LibraryClient:
         _recorder.set(self.recorder)
         timeouts = client_link.Timeouts(connect=PATIENCE)
         application, profile, label = KEY.split(":")
-        async with watch(self._urls, application, profile, label, connect=self._connect, timeouts=timeouts) as config:
-            self.document = dict(config)
+        async with watch(
+            self._urls, application, profile, label, patterns=[OTHER], connect=self._connect, timeouts=timeouts
+        ) as config:
+            self.documents[KEY] = dict(config)
+            for key, document in config.others.items():
+                self._has(key, document, None)
             async for change in config:
-                self.document = change.document
+                self._has(change.key, change.document, change.version)
+
+    def _has(self, key: Key, document: Any, version: str | None) -> None:
+        """Record a state of the other key, as the program sees it."""
+        self.documents[str(key)] = document
+        if str(key) == OTHER:
+            app, profile, label = OTHER.split(":")
+            message = {"type": "config_snapshot", "app": app, "profile": profile, "label": label, "config": document}
+            self.recorder.received(message | {"version": version or version_of(document)})
 
 
 class MovingStand(Stand):
@@ -209,7 +225,12 @@ class MovingStand(Stand):
 
     def files(self, number: int) -> dict[str, str]:
         """See `Stand`."""
-        return {"orders.json": json.dumps({"first": number}), "orders-dev.json": json.dumps({"second": number})}
+        contents = {"orders": {"first": number}, "orders-dev": {"second": number}, "billing-dev": {"number": number}}
+        return {f"{name}.json": json.dumps(content) for name, content in contents.items()}
+
+    def documents(self, number: int) -> dict[str, dict[str, int]]:
+        """See `Stand`."""
+        return {KEY: document(number), OTHER: {"number": number}}
 
     def environment(self, node: str) -> dict[str, str]:
         """See `Stand`."""
@@ -238,7 +259,7 @@ class MovingStand(Stand):
             async with trio.open_nursery() as nursery:
                 self.movers = Fleet(nursery, self.port, patience=PATIENCE)
                 self.fleets = {"": self.movers}
-                self.movers.publishing({KEY: document(self.number)})
+                self.movers.publishing(self.documents(self.number))
                 self.movers.follow(KEY, count)
                 front, direct = (
                     f"ws://127.0.0.1:{self.port}",
@@ -284,7 +305,7 @@ class MovingStand(Stand):
         wanted = document(self.number)
         await self.movers.wait_all({KEY: wanted}, seconds)
         with trio.fail_after(seconds):
-            await wait_until(lambda: all(each.document == wanted for each in self.library))
+            await wait_until(lambda: all(each.documents == self.documents(self.number) for each in self.library))
 
     @asynccontextmanager
     async def frozen(self, node: str) -> AsyncIterator[None]:

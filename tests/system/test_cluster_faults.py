@@ -95,6 +95,10 @@ class Stand:
         """Return the files of a commit. They make up its document."""
         return {"orders.json": json.dumps(document(number))}
 
+    def documents(self, number: int) -> dict[str, dict[str, int]]:
+        """Return the document of each key after a commit."""
+        return {KEY: document(number)}
+
     def program(self, node: str) -> type[Server]:
         """Return the program of a node."""
         return Server
@@ -136,7 +140,7 @@ class Stand:
         async with trio.open_nursery() as nursery:
             self.fleets = {node: Fleet(nursery, self.ports[node]) for node in self.nodes}
             for fleet in self.fleets.values():
-                fleet.publishing({KEY: document(self.number)})
+                fleet.publishing(self.documents(self.number))
                 fleet.follow(KEY, 3)
                 await fleet.wait_all({KEY: document(self.number)})
             yield
@@ -150,7 +154,7 @@ class Stand:
         """Commit a new document, and send the webhook to one node, or to none."""
         self.number += 1
         for fleet in self.fleets.values():
-            fleet.publishing({KEY: document(self.number)})
+            fleet.publishing(self.documents(self.number))
         await aside(self.repository.commit, self.files(self.number))
         if at:
             await aside(webhook, self.nodes[at])
