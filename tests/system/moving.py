@@ -38,7 +38,7 @@ from .test_git import find, git_daemon, needs, wait_for
 
 _EXAMPLE = Path(__file__).parents[2] / "conf" / "cluster" / "haproxy.cfg"
 # The key that clients of the library follow by a pattern.
-OTHER = "billing:dev:main"
+OTHER = "billing:default:main"
 # Seconds until a client gives up a connection without a state, for example to a node that is frozen.
 PATIENCE = 5.0
 # The close code of a server that is behind its client.
@@ -225,7 +225,7 @@ class MovingStand(Stand):
 
     def files(self, number: int) -> dict[str, str]:
         """See `Stand`."""
-        contents = {"orders": {"first": number}, "orders-dev": {"second": number}, "billing-dev": {"number": number}}
+        contents = {"orders": {"first": number}, "orders-dev": {"second": number}, "billing": {"number": number}}
         return {f"{name}.json": json.dumps(content) for name, content in contents.items()}
 
     def documents(self, number: int) -> dict[str, dict[str, int]]:
