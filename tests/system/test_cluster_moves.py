@@ -89,7 +89,7 @@ async def only_one_node_with_a_link_to_git(place: Place) -> None:
     for node in behind:
         stand.remote.links[node].cut()
     try:
-        for _ in range(3):
+        for _ in range(2):
             await stand.push("a")
             await trio.sleep(max(INTERVAL, 2.5))
     finally:
