@@ -508,10 +508,30 @@ def test_a_key_with_an_older_document_exists() -> None:
     assert [OTHER] == list(held.others)
 
 
-def test_the_main_key_takes_an_older_document() -> None:
+def test_the_main_key_takes_an_older_snapshot() -> None:
     held = ClientState()
     talk = Conversation(held, [parse_pattern("*")], 0.0)
     talk.receive(snapshot(NEW, generation="a.8"), 0.0)
 
     assert [Change(KEY, version_of(NEW), version_of(OLD), OLD)] == talk.receive(snapshot(OLD, generation="a.7"), 1.0)
     assert Generation("a", 7) == held.main.generation
+
+
+def test_the_main_key_takes_no_older_change_and_takes_the_snapshot_of_a_server_that_stays_behind() -> None:
+    """Its content is that of a former publication here, too. So the handshake found nothing to wait for."""
+    held = ClientState()
+    begun(held=held)
+    held.main.generation = Generation("a", 8)
+    talk = Conversation(held, [], 10.0)
+    talk.receive(in_sync(OLD, generation="a.6"), 10.0)
+
+    assert [] == talk.receive(change(OLD, NEW, PATCH, generation="a.7"), 10.0)
+    assert ([], OLD, Generation("a", 8)) == (said(talk), held.main.document, held.main.generation)
+
+    # If the server stays there, its heartbeat says so. The second request is for the whole document.
+    talk.receive(ping(NEW), 20.0)
+    assert [version_of(OLD)] == resyncs(talk)
+    assert [] == talk.receive(change(OLD, NEW, PATCH, generation="a.7"), 20.0)
+    talk.tick(30.0)
+    assert [None] == resyncs(talk)
+    assert [Change(KEY, version_of(OLD), version_of(NEW), NEW)] == talk.receive(snapshot(NEW, generation="a.7"), 30.0)

@@ -205,8 +205,9 @@ class Conversation:
         replica = self._replica(key)
         if replica is None:
             return []
-        if key != self._held.key and replica.is_ahead_of(message):
-            # This server hasn't reached the state that another one sent. The key exists, so it must not be dropped at the heartbeats.
+        if replica.is_ahead_of(message) and (key != self._held.key or message["type"] == "config_change"):
+            # This server hasn't reached the state that another one sent, or it still passes through former states with the same
+            # content. The key exists, so it must not be dropped at the heartbeats.
             self._unconfirmed.discard(key)
             return []
         return self._apply(key, replica, message, now)

@@ -457,8 +457,9 @@ export class Conversation {
     const replica = this.#replica(key);
     // The message crossed an `unsubscribe`.
     if (replica === null) return [];
-    if (key !== this.#held.key && replica.isAheadOf(message)) {
-      // This server hasn't reached the state that another one sent. The key exists, so it must not be dropped at the heartbeats.
+    if (replica.isAheadOf(message) && (key !== this.#held.key || type === "config_change")) {
+      // This server hasn't reached the state that another one sent, or it still passes through former states with the same
+      // content. The key exists, so it must not be dropped at the heartbeats.
       this.#unconfirmed.delete(key);
       return [];
     }
