@@ -17,6 +17,7 @@ class Link:
 
     Attributes:
         port: The port on which it listens.
+        is_holding: Set once `silence_before` has found its text.
     """
 
     def __init__(self, target: int) -> None:
@@ -28,11 +29,18 @@ class Link:
         self._is_broken = False
         self._flows = threading.Event()
         self._flows.set()
+        self._awaited = b""
+        self.is_holding = threading.Event()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def silence(self) -> None:
         """Pass nothing on. The connections stay open, and no end of them is told."""
         self._flows.clear()
+
+    def silence_before(self, text: bytes) -> None:
+        """Fall silent before the next part that contains a text, such as the beginning of an answer."""
+        self.is_holding.clear()
+        self._awaited = text
 
     def cut(self) -> None:
         """Close all connections, and each new one at once."""
@@ -84,6 +92,10 @@ class Link:
     def _pump(self, source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(_PART):
+                if self._awaited and self._awaited in data:
+                    self._awaited = b""
+                    self.silence()
+                    self.is_holding.set()
                 self._flows.wait()
                 sink.sendall(data)
         self._flows.wait()

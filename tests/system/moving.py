@@ -151,6 +151,10 @@ class LibraryClient:
 
     Args:
         urls: The servers that it knows.
+
+    Attributes:
+        documents: The document of each key, as the program has it.
+        seen: All documents that changes have brought to the program.
     """
 
     def __init__(self, fleet: Fleet, name: str, urls: Collection[str]) -> None:
@@ -159,6 +163,7 @@ class LibraryClient:
         self._stream: trio.SocketStream | None = None
         self.recorder = _LibraryRecorder(fleet.history.append, trio.current_time, name, KEY)
         self.documents: dict[str, Any] = {}
+        self.seen: list[Any] = []
 
     @property
     def is_unanswered(self) -> bool:
@@ -191,8 +196,9 @@ class LibraryClient:
                 self._has(change.key, change.document, change.version)
 
     def _has(self, key: Key, document: Any, version: str | None) -> None:
-        """Record a state of the other key, as the program sees it."""
+        """Take a change, as the program sees it. Record it if it is one of the other key."""
         self.documents[str(key)] = document
+        self.seen.append(document)
         if str(key) == OTHER:
             app, profile, label = OTHER.split(":")
             message = {"type": "config_snapshot", "app": app, "profile": profile, "label": label, "config": document}

@@ -22,14 +22,14 @@ import pytest
 import trio
 
 from tests.pipeline_runs.generations import WHILE_AWAY, numbered
-from tests.pipeline_runs.history import SENT_ON, check
+from tests.pipeline_runs.history import CHANGE, IN_SYNC, SENT_ON, STATES, check
 from vortexd.cluster.published.packing import CHUNK_BYTES
 
 from ..cluster.etcd_servers import EtcdServers, etcd_program
 from . import planted
 from .fleet import Fleet
 from .link import Link
-from .moving import MovingStand
+from .moving import LibraryClient, MovingStand, recording
 from .process import Server
 from .test_cluster import events, get, webhook
 from .test_cluster_faults import KEY, LEASE, Stand, aside, ask_etcd, document, needs_etcdctl, put, until
@@ -272,6 +272,48 @@ async def test_clients_that_move_while_etcd_is_away_go_back_only_if_nothing_orde
 ) -> None:
     async with place.stand.moving(COUNT, INTERVAL, validators=WHILE_AWAY):
         await round(place)
+
+
+@pytest.mark.skipif(not IS_LONG, reason="it takes half a minute")
+async def test_a_client_does_not_see_a_state_between_two_publications_of_what_it_has(
+    place: Place, tmp_path: Path
+) -> None:
+    """The client has a content that came back, and node b is still at its first publication. Then node b catches up."""
+    with ExitStack() as stack, recording():
+        stand = MovingStand(tmp_path, dict.fromkeys("ab", place.servers.endpoints), stack, SEED)
+        link = stand.remote.links["b"]
+        async with trio.open_nursery() as nursery:
+            stand.movers = Fleet(nursery, stand.port)
+            stand.fleets = {"": stand.movers}
+            stand.movers.publishing(stand.documents(0))
+            client = LibraryClient(stand.movers, "one", [f"ws://127.0.0.1:{stand.ports[node]}" for node in "ab"])
+            stand.library = [client]
+            nursery.start_soon(client.run)
+            await stand.arrived()
+            link.silence_before(b"PACK")
+            await stand.push("a")
+            assert await aside(link.is_holding.wait, 20)
+            await stand.arrived()
+            stand.number = -1
+            await stand.push("a")
+            await stand.arrived()
+
+            states = [each for each in stand.movers.history if each.key == KEY and each.kind in STATES]
+            client.seen.clear()
+            client.hang_up()
+
+            def has_followed(kinds: list[str]) -> bool:
+                new = [each for each in stand.movers.history if each.key == KEY and each.kind in STATES]
+                return [each.kind for each in new[len(states) :]] == kinds
+
+            await until(lambda: has_followed([IN_SYNC]))
+            link.mend()
+            # The server sends the state between, and then the newest one. The program sees neither.
+            await until(lambda: has_followed([IN_SYNC, CHANGE, CHANGE]))
+            await trio.sleep(0.2)
+            assert client.seen == []
+            assert client.documents[KEY] == document(0)
+            nursery.cancel_scope.cancel()
 
 
 class ForgetfulStand(MovingStand):
