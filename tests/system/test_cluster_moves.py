@@ -11,7 +11,6 @@ import json
 import os
 import random
 import signal
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -360,16 +359,15 @@ async def test_the_checker_finds_two_nodes_that_skip_the_fence(
         # A client can go back while a publication has no number yet. That isn't what this test is about.
         async with stand.moving(20, 0.5, validators=[numbered], planted=is_found):
             links = stand.remote.links
-            for _ in range(8):
-                # A number is at least the time in seconds. So the nodes number two commits alike only in the same second.
+            for _ in range(4):
                 links["b"].cut()
-                await trio.sleep(1 - time.time() % 1)
                 await stand.push("a")
                 await until(lambda: stand.is_served("a"))
                 links["a"].cut()
                 links["b"].mend()
+                # Node b chooses a number before node a has written the same one.
                 await stand.push("b")
-                await trio.sleep(2)
+                await trio.sleep(2 * planted.NUMBERED_AFTER + 0.5)
                 links["a"].mend()
                 await aside(webhook, stand.nodes["a"])
                 await stand.arrived()
