@@ -30,7 +30,7 @@ from .fleet import Fleet
 from .link import Link
 from .moving import LibraryClient, MovingStand, recording
 from .process import Server
-from .test_cluster import events, get, webhook
+from .test_cluster import events, get, members, webhook
 from .test_cluster_faults import KEY, LEASE, Stand, aside, ask_etcd, document, needs_etcdctl, put, until
 from .test_published import number
 
@@ -313,6 +313,40 @@ async def test_a_client_does_not_see_a_state_between_two_publications_of_what_it
             assert client.seen == []
             assert client.documents[KEY] == document(0)
             nursery.cancel_scope.cancel()
+
+
+class WorkersStand(MovingStand):
+    """Each node has two workers, which fetch independently."""
+
+    def settings(self, node: str, name: str = "", workers: int = 2) -> str:
+        """See `Stand`."""
+        return super().settings(node, name, workers)
+
+    def complaints(self) -> list[str]:
+        """See `Stand`. The metrics of workers have other names."""
+        expected = dict.fromkeys(self.nodes, "serving")
+        return [node for node, server in self.nodes.items() if members(server) != expected]
+
+
+@pytest.mark.skipif(not IS_LONG, reason="it takes a minute")
+async def test_clients_that_move_between_workers_go_back_only_by_a_mark(place: Place, tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        stand = WorkersStand(tmp_path, dict.fromkeys("ab", place.servers.endpoints), stack, SEED)
+        async with stand.moving(100, 1.0):
+            for round in range(4):
+                # Some clients reach the worker that hasn't published yet.
+                for _ in range(4):
+                    await stand.push("ab"[round % 2])
+                    await trio.sleep(0.3)
+                await stand.arrived()
+                stand.remote.links["b"].cut()
+                try:
+                    await stand.push("a")
+                    await trio.sleep(4)
+                finally:
+                    stand.remote.links["b"].mend()
+                await aside(webhook, stand.nodes["b"])
+                await stand.arrived()
 
 
 class ForgetfulStand(MovingStand):
