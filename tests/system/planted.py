@@ -20,6 +20,7 @@ from vortexd.cluster.published.head import Head, Places
 from vortexd.cluster.published.manifest import Manifest, tree_of
 from vortexd.cluster.published.packing import Content, unpack
 from vortexd.cluster.records import Unusable
+from vortexd.core.model import Tree
 from vortexd.pipeline.pipeline import Pipeline
 from vortexd.source.published import reading
 from vortexd.source.published.settings import PublishedSettings
@@ -53,9 +54,11 @@ def apply_before_all_hashes() -> None:
     """A published state is applied with the chunks that are there. Files of missing chunks keep their former content."""
     former: dict[str, Mapping[str, bytes]] = {}
 
-    async def chunks(engine: Engine, head: Head, settings: PublishedSettings, names: Sequence[str]) -> dict[str, bytes]:
+    async def chunks(
+        engine: Engine, head: Head, settings: PublishedSettings, sizes: Mapping[str, int]
+    ) -> dict[str, bytes]:
         places, found = Places(settings.cluster), dict[str, bytes]()
-        for name in names:
+        for name in sizes:
             for entry in (await engine.read([places.chunk(name)])).entries:
                 found[name] = entry.value
         return found
@@ -67,7 +70,7 @@ def apply_before_all_hashes() -> None:
         wanted: Sequence[Content],
         known: Mapping[str, bytes],
         found: Mapping[str, bytes],
-    ) -> reading.State:
+    ) -> tuple[Tree, Mapping[str, bytes]]:
         contents = dict(known)
         for each in wanted:
             with contextlib.suppress(Unusable, KeyError):
@@ -82,7 +85,7 @@ def apply_before_all_hashes() -> None:
             for label, files in tree.labels.items()
         }
         former.update({label: files.contents for label, files in labels.items()})
-        return reading.State(attrs.evolve(tree, labels=labels), contents)
+        return attrs.evolve(tree, labels=labels), contents
 
     replace(reading, "_chunks", chunks)
     replace(reading, "_assembled", assembled)
