@@ -147,6 +147,40 @@ def test_a_publication_that_never_got_a_number_takes_that_of_a_later_one(stage: 
     assert [generation(5), generation(9), generation(9)] == [stage.of(each) for each in (first, unnumbered, last)]
 
 
+def test_a_label_that_goes_back_has_no_number_until_it_has_a_higher_one(stage: Stage) -> None:
+    """A client that has a state with a higher number would ignore a change with the number that the state had before."""
+    first, second = stage.publish(main=generation(5)), stage.publish(main=generation(6))
+    back = stage.publish(main=generation(5))
+    assert (generation(5), generation(6), None) == (stage.of(first), stage.of(second), stage.of(back))
+    assert generation(5) == stage.order.current("main")
+    stage.number("main", generation(7))
+
+    assert (generation(7), generation(7)) == (stage.of(back), stage.order.current("main"))
+
+
+def test_a_label_that_goes_back_has_no_number_if_the_old_one_is_known_late(stage: Stage) -> None:
+    stage.publish(main=generation(6))
+    back = stage.publish(main=None)
+    stage.number("main", generation(5))
+
+    assert stage.of(back) is None
+    newer = stage.publish(main=generation(7))
+    assert (generation(7), generation(7)) == (stage.of(newer), stage.of(back))
+
+
+def test_the_same_number_again_is_no_step_back(stage: Stage) -> None:
+    stage.publish(main=generation(5))
+    stage.publish(main=None)
+
+    assert generation(5) == stage.of(stage.publish(main=generation(5)))
+
+
+def test_a_lower_number_of_another_epoch_is_no_step_back(stage: Stage) -> None:
+    stage.publish(main=generation(5))
+
+    assert generation(1, "f") == stage.of(stage.publish(main=generation(1, "f")))
+
+
 def test_a_new_epoch_replaces_all_numbers_of_the_former_one(stage: Stage) -> None:
     first, second = stage.publish(main=generation(5)), stage.publish(main=generation(7))
     stage.number("main", generation(3, "f"))

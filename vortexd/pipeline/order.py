@@ -6,10 +6,11 @@ Without a cluster there are no generations, and no client is ahead.
 
 The invariant: if a configuration has a generation, its content is the one of that publication of the label. A document that
 hasn't changed since keeps the generation of the publication that brought it. If that one has no number, a later number holds
-for it as well, because the document is still the same.
+for it as well, because the document is still the same. If a label goes back to a state that had a number before, that number
+doesn't count, because clients would ignore such a change as an old one. The cluster gives the state another number.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import attrs
@@ -53,10 +54,19 @@ class _Numbered:
     Attributes:
         sequence: Counts the publications of this process.
         generation: None until the cluster has given it one.
+        is_back: Whether an earlier one has a higher number.
     """
 
     sequence: int
     generation: Generation | None
+    is_back: bool = False
+
+
+def _numbered(earlier: Sequence[_Numbered], sequence: int, generation: Generation | None) -> _Numbered:
+    is_back = generation is not None and any(
+        each.generation is not None and each.generation.is_ahead_of(generation) for each in earlier
+    )
+    return _Numbered(sequence, generation, is_back)
 
 
 class Order:
@@ -109,7 +119,7 @@ class Order:
             generation, publications = numbers.get(label), self._labels.setdefault(label, [])
             is_same = before is not None and before.labels.get(label) is files
             if not is_same and (not publications or publications[-1].generation != generation or generation is None):
-                publications.append(_Numbered(self._sequence, generation))
+                publications.append(_numbered(publications, self._sequence, generation))
                 del publications[:-_MOST]
         self._refresh()
 
@@ -127,7 +137,7 @@ class Order:
                 publications.clear()
             else:
                 publications.pop()
-            publications.append(_Numbered(newest.sequence, generation))
+            publications.append(_numbered(publications, newest.sequence, generation))
         self._wake()
 
     def _wake(self) -> None:
@@ -145,7 +155,7 @@ class Order:
             return None
         found: Generation | None = None
         for each in reversed(self._labels.get(config.key.label, ())):
-            if each.generation is not None:
+            if each.generation is not None and not each.is_back:
                 found = each.generation
             if each.sequence <= config.published.sequence:
                 break
