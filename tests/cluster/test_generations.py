@@ -17,7 +17,7 @@ from vortexd.cluster.keys import Keys
 from vortexd.cluster.positions import LabelRecord, Numbered, position_of
 from vortexd.cluster.store_state import StoreState
 from vortexd.cluster.warnings import RecordWarnings
-from vortexd.core.generation import Generation
+from vortexd.core.generation import HIGHEST_NUMBER, Generation
 from vortexd.core.model import Files, Origin, Tree
 
 KEYS = Keys("c")
@@ -178,6 +178,12 @@ class Cluster:
         await self._nursery.start(node.run)
         await wait_all_tasks_blocked()
         return node
+
+    def name(self, label: str = "main") -> str:
+        """The name of a label with its sources."""
+        position = position_of(label, files("c1"))
+        assert position is not None
+        return position.name
 
     def record(self, label: str = "main", of: Files | None = None) -> LabelRecord:
         position = position_of(label, of or files("c1"))
@@ -715,6 +721,99 @@ async def test_a_label_record_that_is_deleted_is_written_again(autojump_clock: M
 
     assert {1_007: "c1"} == cluster.listed
     assert 1_007 == a.number()
+
+
+@pytest.mark.parametrize("value", [None, b"garbage"])
+async def test_a_label_record_that_is_lost_never_makes_numbers_fall(
+    autojump_clock: MockClock, cluster: Cluster, value: bytes | None
+) -> None:
+    """The clock of another node may be ahead by hours, and its numbers too."""
+    a = await cluster.node()
+    cluster.now += 7_200
+    await a.publish("c1")
+    cluster.now -= 7_200
+    key = KEYS.numbered(cluster.name())
+    cluster.store.change([Delete(key) if value is None else Put(key, value)])
+    await wait_all_tasks_blocked()
+    assert 8_201 == a.number()
+    await a.publish("c2")
+
+    assert 8_202 == a.number()
+
+
+async def test_a_record_whose_numbers_have_fallen_is_replaced(autojump_clock: MockClock, cluster: Cluster) -> None:
+    a = await cluster.node()
+    await a.publish("c1")
+    await a.publish("c2")
+    epoch = a.generations.epoch
+    assert epoch is not None
+    lower = LabelRecord(epoch, "main", NOW, (Numbered(3, ("c2",)),))
+    cluster.store.change([Put(KEYS.numbered(cluster.name()), lower.encoded())])
+    await wait_all_tasks_blocked()
+
+    assert 1_002 == a.number()
+    assert {1_002: "c2"} == cluster.listed
+
+
+async def test_a_record_with_the_highest_number_ends_the_epoch(autojump_clock: MockClock, cluster: Cluster) -> None:
+    a, b = await cluster.node(), await cluster.node("b", "c2")
+    await a.publish("c1")
+    before = a.generations.epoch
+    assert before is not None
+    last = LabelRecord(before, "main", NOW, (Numbered(HIGHEST_NUMBER, ("c1",)),))
+    cluster.store.change([Put(KEYS.numbered(cluster.name()), last.encoded())])
+    with capture_logs() as logs:
+        await trio.sleep(0.1)
+        await a.publish("c2")
+        await b.publish("c2")
+
+    assert before != a.generations.epoch == b.generations.epoch
+    assert {1_000: "c1", 1_001: "c2"} == cluster.listed
+    assert (1_001, 1_001) == (a.number(), b.number())
+    assert ["order begun"] == [each["event"] for each in logs]
+
+
+async def test_the_number_before_the_highest_is_followed_by_it_and_then_by_a_new_epoch(
+    autojump_clock: MockClock, cluster: Cluster
+) -> None:
+    a = await cluster.node()
+    await a.publish("c1")
+    before = a.generations.epoch
+    assert before is not None
+    last = LabelRecord(before, "main", NOW, (Numbered(HIGHEST_NUMBER - 1, ("c1",)),))
+    cluster.store.change([Put(KEYS.numbered(cluster.name()), last.encoded())])
+    await trio.sleep(0.1)
+    assert (before, HIGHEST_NUMBER - 1) == (a.generations.epoch, a.number())
+    await a.publish("c2")
+    await trio.sleep(2)
+
+    assert a.generations.epoch not in (None, before)
+    assert 1_000 == a.number()
+
+
+async def test_the_highest_number_of_a_label_that_is_not_served_ends_nothing(
+    autojump_clock: MockClock, cluster: Cluster
+) -> None:
+    a = await cluster.node()
+    await a.publish("c1")
+    epoch = a.generations.epoch
+    assert epoch is not None
+    last = LabelRecord(epoch, "other", NOW, (Numbered(HIGHEST_NUMBER, ("c1",)),))
+    cluster.store.change([Put(KEYS.numbered("other"), last.encoded())])
+    await trio.sleep(2)
+
+    assert epoch == a.generations.epoch
+
+
+async def test_a_new_epoch_may_begin_with_lower_numbers(autojump_clock: MockClock, cluster: Cluster) -> None:
+    a = await cluster.node()
+    cluster.now += 7_200
+    await a.publish("c1")
+    cluster.now -= 7_200
+    cluster.store.change([Delete(KEYS.epoch)])
+    await trio.sleep(0.1)
+
+    assert 1_000 == a.number()
 
 
 async def test_an_old_event_does_not_undo_a_newer_record(autojump_clock: MockClock, cluster: Cluster) -> None:

@@ -20,7 +20,7 @@ import attrs
 import structlog
 import trio
 
-from ..core.generation import Generation
+from ..core.generation import HIGHEST_NUMBER, Generation
 from ..core.model import Files, Tree
 from .engine import Committed, Condition, Delete, Engine, EngineError, Entry, Event, Put, Reading, Unmodified
 from .keys import Keys
@@ -157,6 +157,9 @@ class Generations:
         # The store and the highest revision that this process has seen, and the epoch that ended there.
         self._seen = ("", 0)
         self._ended = ""
+        # The highest number of each label of this node, by the name of its record, and their epoch.
+        self._highest: dict[str, int] = {}
+        self._highest_of: str | None = None
         self._wanted = trio.Event()
         self._changed = trio.Event()
         self._listeners: list[Callable[[], None]] = []
@@ -187,6 +190,7 @@ class Generations:
             former = before.position or before.former if before is not None else None
             labels[label] = _Label(files, position, former, now)
         self._labels, self._tree = labels, tree
+        self._note_highest()
         self._warn()
         self._wake()
 
@@ -317,6 +321,7 @@ class Generations:
 
     def _doubt(self, keys: Collection[str] | None = None) -> None:
         """Decide again about the labels whose records have changed; None means all."""
+        self._note_highest()
         for each in self._labels.values():
             if keys is None or (each.position is not None and self._keys.numbered(each.position.name) in keys):
                 each.is_settled = each.has_looked = False
@@ -336,9 +341,31 @@ class Generations:
         self._changed = trio.Event()
 
     def _record(self, position: Position | None) -> LabelRecord | None:
-        """Return the record of a label, if it can be read and is of this epoch."""
-        record = self._records.get(self._keys.numbered(position.name)) if position is not None else None
-        return record if record is not None and self._epoch is not None and record.epoch == self._epoch.epoch else None
+        """Return the record of a label, if it can be read, is of this epoch, and its numbers haven't fallen."""
+        if position is None or self._epoch is None:
+            return None
+        key = self._keys.numbered(position.name)
+        record = self._records.get(key)
+        if record is None or record.epoch != self._epoch.epoch or record.newest.number < self._highest.get(key, 0):
+            return None
+        return record
+
+    def _note_highest(self) -> None:
+        """Remember the highest numbers. Even if a record is lost, the numbers of a label never fall in an epoch.
+
+        Clients ignore states with lower numbers. If a label has the highest number of all, the epoch ends.
+        """
+        if self._epoch is None:
+            return
+        before = self._highest if self._highest_of == self._epoch.epoch else {}
+        self._highest, self._highest_of = {}, self._epoch.epoch
+        for each in self._labels.values():
+            if each.position is not None:
+                key, record = self._keys.numbered(each.position.name), self._record(each.position)
+                self._highest[key] = max(before.get(key, 0), record.newest.number if record is not None else 0)
+        if HIGHEST_NUMBER in self._highest.values():
+            self._ended, self._epoch = self._epoch.epoch, None
+            self._wanted.set()
 
     def _unsettled(self) -> Iterator[tuple[str, _Label]]:
         for label, each in self._labels.items():
@@ -546,7 +573,8 @@ class Generations:
         for label, each in wishes:
             assert each.position is not None  # only such labels are wanted
             key = self._keys.numbered(each.position.name)
-            record = numbered_next(self._record(each.position), epoch, label, each.position, self._now())
+            above = self._highest.get(key, 0)
+            record = numbered_next(self._record(each.position), epoch, label, each.position, self._now(), above)
             writes.append(Put(key, record.encoded()))
             conditions.append(Unmodified(key, self._entries[key].modified if key in self._entries else 0))
         done = await engine.commit(writes, conditions)
@@ -580,6 +608,7 @@ class Generations:
                 before = self._entries.get(write.key)
                 created = before.created if before is not None else done.revision
                 self._put(Entry(write.key, write.value, created, done.revision))
+            self._note_highest()
             return
         found = {entry.key: entry for entry in done.found}
         for key in [self._keys.epoch, *(write.key for write in writes)]:
@@ -587,6 +616,7 @@ class Generations:
                 self._put(found[key])
             elif key in self._entries:
                 self._remove(key)
+        self._note_highest()
 
 
 def _is_newer_format(entry: Entry) -> bool:

@@ -201,7 +201,9 @@ def _is_place(value: object) -> bool:
     return isinstance(value, str) and 0 < len(value) <= LONGEST_TEXT
 
 
-def numbered_next(record: LabelRecord | None, epoch: str, label: str, position: Position, now: float) -> LabelRecord:
+def numbered_next(
+    record: LabelRecord | None, epoch: str, label: str, position: Position, now: float, above: int = 0
+) -> LabelRecord:
     """Return the record with a new publication.
 
     Its number is higher than the last one, and at least the seconds since 1970. So it is also higher than numbers that the
@@ -209,9 +211,10 @@ def numbered_next(record: LabelRecord | None, epoch: str, label: str, position: 
 
     Args:
         record: The record of the label, or None if there is none in this epoch.
+        above: A number of this epoch that the label had, or 0. The new one is higher.
     """
     before = record.publications if record is not None else ()
-    number = max(before[0].number + 1 if before else 1, int(now))
+    number = max(before[0].number + 1 if before else 1, above + 1, int(now))
     publications = (Numbered(number, position.places), *before)[:MOST_PUBLICATIONS]
     # Labels with many sources have long lists. A shorter history only means that a node without a number waits longer.
     while len(publications) > 1:
