@@ -29,6 +29,8 @@ from vortexd.cluster.engine import (
 )
 
 MOST_WRITES = 128
+# As etcd by default.
+MOST_BYTES = 1_572_864
 
 
 class MemoryStore:
@@ -161,6 +163,8 @@ class MemoryEngine:
         self._reach()
         if len(writes) > MOST_WRITES:
             raise TooLarge("too many operations in txn request")
+        if sum(len(each.key) + len(each.value) for each in writes if isinstance(each, Put)) > MOST_BYTES:
+            raise TooLarge("request is too large")
         if len({each.key for each in writes}) < len(writes):
             raise EngineError("duplicate key given in txn request")
         if any(isinstance(each, Put) and each.lease and each.lease not in self.store.ends for each in writes):

@@ -311,6 +311,26 @@ async def test_many_labels_are_numbered_in_few_commits(autojump_clock: MockClock
     assert revision + 3 == cluster.store.revision
 
 
+async def test_the_large_records_of_many_labels_fit_into_the_commits(
+    autojump_clock: MockClock, cluster: Cluster
+) -> None:
+    """With many sources, the commit of so many labels would have more bytes than etcd takes."""
+    a = await cluster.node()
+
+    def layered(number: int) -> Files:
+        others = [
+            Files({}, root=f"etcd:{each}", position=f"{number}-{256 * number + each:0480x}") for each in range(63)
+        ]
+        return attrs.evolve(files("c1", "git:/"), others=tuple(others))
+
+    for number in (1, 2):
+        await a.publish(None, **{f"label-{each}": layered(number) for each in range(40)})
+        await trio.sleep(0.1)
+
+    assert {1_001} == {a.number(f"label-{each}") for each in range(40)}
+    assert a.state.is_up
+
+
 async def test_an_unchanged_label_keeps_its_number(autojump_clock: MockClock, cluster: Cluster) -> None:
     a = await cluster.node()
     await a.publish("c1", old=files("c1"))

@@ -55,6 +55,8 @@ BACK_AFTER = 60.0
 LOOK_AFTER, _LOOK, _LOOK_AGAIN = 1.0, 60.0, 10.0
 # The labels of one commit. With their conditions, etcd takes 128 by default.
 _AT_ONCE = 40
+# The most bytes of their records, unless there is only one. By default etcd takes requests of 1.5 MiB.
+_COMMIT_BYTES = 1_048_576
 # A commit that other nodes were faster with is made anew so many times at once.
 _ROUNDS = 16
 # Seconds between two deletions of old records by the leader, and the age of a record whose label this node doesn't serve.
@@ -451,7 +453,7 @@ class Generations:
             wishes = await self._wishes()
         rounds = 0
         while wishes and self._epoch is not None and rounds < _ROUNDS:
-            rounds += not await self._commit(engine, wishes[:_AT_ONCE])
+            rounds += not await self._commit(engine, wishes)
             wishes = await self._wishes()
         self._notify()
         if wishes:
@@ -561,25 +563,30 @@ class Generations:
         return self._epoch is not None
 
     async def _commit(self, engine: Engine, wishes: Sequence[tuple[str, _Label]]) -> bool:
-        """Give the next numbers to some labels in one commit. If another node was faster, learn its numbers instead.
+        """Give the next numbers to some labels in one commit: to the first ones, as many as one commit can hold.
 
-        Return whether the commit is done.
+        If another node was faster, learn its numbers instead. Return whether the commit is done.
         """
         if self._epoch is None:
             return False
         epoch, entry = self._epoch.epoch, self._entries[self._keys.epoch]
         writes: list[Put] = []
         conditions: list[Condition] = [Unmodified(entry.key, entry.modified)]
-        for label, each in wishes:
+        size = 0
+        for label, each in wishes[:_AT_ONCE]:
             assert each.position is not None  # only such labels are wanted
             key = self._keys.numbered(each.position.name)
             above = self._highest.get(key, 0)
             record = numbered_next(self._record(each.position), epoch, label, each.position, self._now(), above)
-            writes.append(Put(key, record.encoded()))
+            put = Put(key, record.encoded())
+            size += len(put.value)
+            if writes and size > _COMMIT_BYTES:
+                break
+            writes.append(put)
             conditions.append(Unmodified(key, self._entries[key].modified if key in self._entries else 0))
         done = await engine.commit(writes, conditions)
         self._learn(writes, done)
-        for _, each in wishes if done.is_done else ():
+        for _, each in wishes[: len(writes)] if done.is_done else ():
             each.former = None
             if each.is_doubtful:
                 each.numbered = trio.current_time()
