@@ -49,6 +49,8 @@ class Sources:
         looks: How often it was made to look.
         looked: Set to a new event to make looks last until it is set.
         on_look: Called when a look ends.
+        questions: How many pairs of commits it was asked about.
+        answers: Set to a new event to make answers last until it is set.
     """
 
     def __init__(self, repository: Repository) -> None:
@@ -59,6 +61,8 @@ class Sources:
         self.looks = 0
         self.looked: trio.Event | None = None
         self.on_look: Callable[[], None] = lambda: None
+        self.questions = 0
+        self.answers: trio.Event | None = None
 
     def has_commits(self, root: str) -> bool:
         return self.has and root == "git:/"
@@ -67,7 +71,10 @@ class Sources:
         return self.is_up
 
     async def is_before(self, root: str, commit: str, other: str) -> bool | None:
+        self.questions += 1
         await trio.lowlevel.checkpoint()
+        if self.answers is not None:
+            await self.answers.wait()
         if not self.has_commits(root) or not {commit, other} <= self.fetched:
             return None
         return self.repository.is_before(commit, other)
@@ -309,6 +316,47 @@ async def test_many_labels_are_numbered_in_few_commits(autojump_clock: MockClock
 
     assert {1_000} == {a.number(label) for label in labels}
     assert revision + 3 == cluster.store.revision
+
+
+async def test_each_of_many_labels_is_compared_once(autojump_clock: MockClock, cluster: Cluster) -> None:
+    """Each comparison may start git."""
+    a, b = await cluster.node(), await cluster.node("b", "c1", "c2")
+    cluster.leader = None
+    for node, commit in ((a, "c1"), (b, "c2")):
+        await node.publish(None, **{f"label-{each}": files(commit) for each in range(100)})
+        await trio.sleep(0.1)
+
+    assert {1_001} == {b.number(f"label-{each}") for each in range(100)}
+    assert 100 == b.sources.questions
+
+
+async def test_labels_that_were_moved_here_are_not_compared(autojump_clock: MockClock, cluster: Cluster) -> None:
+    a = await cluster.node("a", "c5", "x5")
+    for commit in ("c5", "x5"):
+        await a.publish(None, **{f"label-{each}": files(commit) for each in range(100)})
+        await trio.sleep(0.1)
+
+    assert {1_001} == {a.number(f"label-{each}") for each in range(100)}
+    assert 0 == a.sources.questions
+
+
+async def test_labels_that_a_newer_tree_has_moved_are_not_compared_any_more(
+    autojump_clock: MockClock, cluster: Cluster
+) -> None:
+    a, b = await cluster.node(), await cluster.node("b", "alone", "c1", "c2")
+    await a.publish(None, **{f"label-{each}": files("c1") for each in range(100)})
+    await b.publish(None, **{f"label-{each}": files("alone") for each in range(100)})
+    await wait_all_tasks_blocked()
+    b.sources.questions, b.sources.answers = 0, trio.Event()
+    await a.publish(None, **{f"label-{each}": files("c2") for each in range(100)})
+    await wait_all_tasks_blocked()
+    # Its first comparison takes so long that the source has read the newer state meanwhile.
+    await b.publish(None, **{f"label-{each}": files("c2") for each in range(100)})
+    b.sources.answers.set()
+    await trio.sleep(0.1)
+
+    assert {1_001} == {b.number(f"label-{each}") for each in range(100)}
+    assert b.sources.questions == 2
 
 
 async def test_the_large_records_of_many_labels_fit_into_the_commits(

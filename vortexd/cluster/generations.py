@@ -104,6 +104,8 @@ class _Label:
         is_doubtful: Whether only a look of the sources can tell whether this position is newer.
         has_looked: Whether they have looked since then.
         numbered: When this node last numbered it because of a look, by the event loop's clock.
+        newer_than: The places that this position is known to follow, or None. A comparison may start git, and a label
+            that waits for its number is decided about again and again.
     """
 
     files: Files
@@ -115,6 +117,7 @@ class _Label:
     is_doubtful: bool = False
     has_looked: bool = False
     numbered: float = -math.inf
+    newer_than: tuple[str, ...] | None = None
 
 
 class Generations:
@@ -482,7 +485,7 @@ class Generations:
         has_news = False
         for label, each in list(self._unsettled()):
             position = each.position
-            if position is None:
+            if position is None or self._labels.get(label) is not each:
                 continue
             was_behind = each.is_behind
             is_wanted = await self._is_wanted(position, each)
@@ -511,15 +514,17 @@ class Generations:
             each.former = None
             return False
         former = each.former
-        # A position that is listed was followed by another one on purpose, even if that is an older commit.
-        is_listed = record.number(position.places) is not None
-        relation = Relation.BEHIND if is_listed else await self._relation(position, newest)
         is_moved = former is not None and former.name == position.name and are_alike(former.places, newest)
-        is_own = relation is Relation.NEWER
+        has_commits = all(map(self._commits.has_commits, position.roots))
+        is_own, relation = has_commits and is_moved, Relation.NEWER
+        if not is_own:
+            # A position that is listed was followed by another one on purpose, even if that is an older commit.
+            is_listed = record.number(position.places) is not None
+            relation = Relation.BEHIND if is_listed else await self._compared(each, position, newest)
+            is_own = relation is Relation.NEWER
         each.is_doubtful = False
-        if not is_own and all(map(self._commits.has_commits, position.roots)):
-            is_own = is_moved
-            each.is_doubtful = not is_own and (
+        if not is_own and has_commits:
+            each.is_doubtful = (
                 self._is_late(each)
                 if relation is Relation.BEHIND
                 else trio.current_time() - each.numbered >= BACK_AFTER
@@ -527,6 +532,15 @@ class Generations:
         is_wanted = is_own or (each.is_doubtful and each.has_looked)
         each.is_behind = not is_wanted
         return is_wanted
+
+    async def _compared(self, each: _Label, position: Position, places: tuple[str, ...]) -> Relation:
+        """Compare a position of a label with places that another node has, unless it is known to follow them."""
+        if each.newer_than == places:
+            return Relation.NEWER
+        relation = await self._relation(position, places)
+        if relation is Relation.NEWER and each.position is position:
+            each.newer_than = places
+        return relation
 
     async def _relation(self, position: Position, places: tuple[str, ...]) -> Relation:
         """Compare a position of this node with places that another node has."""
