@@ -183,6 +183,13 @@ async def test_keys_that_were_not_asked_for_are_left_out(stage: Stage) -> None:
         b'{"workers_silent":0,"page":7}',
         answer(silent="x"),
         answer(silent=None),
+        *(
+            answer(attrs.evolve(state(), **{name: count}))
+            for name in ("connected", "applied", "rejected", "gone", "unlisted", "away", "before_restart")
+            for count in (-1, 2**53 + 1, 1e300)
+        ),
+        answer(attrs.evolve(state(), connected=2, applied=2, rejected=1)),
+        answer(attrs.evolve(state(), connected=2, applied=0, rejected=0, unlisted=3)),
         answer(attrs.evolve(state(), instances=(Seen("i", "1", "silent", 1e300, None),))),
         answer(attrs.evolve(state(), instances=(Seen("i", "1", "applied", 1.0, Ack("v", "applied", None, -1e15)),))),
         answer(

@@ -29,6 +29,9 @@ _REASONS = {AWAY: "it is away", DRAINING: "it drains"}
 _NOT_READ = "it hasn't read the cluster's store yet, so it knows no other node"
 # The end of the year 9999, which RFC 3339 can still express.
 _LATEST = 253_402_300_799
+# As in a summary.
+_LARGEST = 2**53
+_COUNTS = ("connected", "applied", "rejected", "gone", "unlisted", "away", "before_restart")
 _BUSY_WORKER = "a worker of it hasn't answered"
 
 
@@ -198,4 +201,11 @@ def _parsed(body: bytes, question: Question) -> tuple[Page, int]:
     acks = [ack for row in rows for ack in (row.ack, row.before_restart) if ack is not None]
     if not all(0 <= time <= _LATEST for time in (*(row.since for row in rows), *(ack.at for ack in acks))):
         raise Unusable("it has a time that can't be shown")
+    if not all(map(_is_possible, page.keys)):
+        raise Unusable("it has a count that is too large, or its counts contradict each other")
     return attrs.evolve(page, keys=tuple(each for each in page.keys if each.key in wanted)), silent
+
+
+def _is_possible(state: KeyState) -> bool:
+    is_bounded = all(0 <= getattr(state, name) <= _LARGEST for name in _COUNTS)
+    return is_bounded and state.silent >= 0 and state.unlisted <= state.connected
