@@ -40,6 +40,14 @@ async def test_an_entry_that_one_node_writes_is_read_by_the_other(engines: Engin
     assert reading.store == (await one.read([prefix + "b"])).store != ""
 
 
+async def test_a_prefix_with_more_entries_than_are_wanted_is_not_read(engines: Engines, prefix: str) -> None:
+    one, _ = engines
+    await one.commit([Put(f"{prefix}{number}", b"") for number in range(20)])
+    assert 20 == len((await one.read(prefix=prefix, most_entries=20)).entries)
+    with pytest.raises(TooMuch, match=f"^{prefix} has more than 19 keys$"):
+        await one.read(prefix=prefix, most_entries=19)
+
+
 async def test_a_prefix_with_more_bytes_than_are_wanted_is_not_read(engines: Engines, prefix: str) -> None:
     one, _ = engines
     await one.commit([Put(prefix + "a", b"123"), Put(prefix + "b", b"")])

@@ -8,6 +8,7 @@ import attrs
 import trio
 
 from vortexd.cluster.engine import (
+    ENTRIES,
     Batch,
     Committed,
     Compacted,
@@ -130,7 +131,13 @@ class MemoryEngine:
             raise EngineAway("the store is away")
 
     async def read(
-        self, keys: Sequence[str] = (), *, prefix: str = "", revision: int = 0, most_bytes: int = 0
+        self,
+        keys: Sequence[str] = (),
+        *,
+        prefix: str = "",
+        revision: int = 0,
+        most_bytes: int = 0,
+        most_entries: int = 0,
     ) -> Reading:
         await trio.lowlevel.checkpoint()
         self._reach()
@@ -144,6 +151,8 @@ class MemoryEngine:
             found = [each for key, each in sorted(self.store.entries.items()) if key.startswith(prefix)]
         if 0 < most_bytes < size_of(found):
             raise TooMuch(prefix, most_bytes)
+        if 0 < most_entries < len(found):
+            raise TooMuch(prefix, most_entries, ENTRIES)
         return Reading(tuple(found), self.store.revision, self.store.name)
 
     def _former(self, prefix: str, revision: int) -> Reading:

@@ -9,7 +9,16 @@ from tests.cluster.memory_engine import MemoryEngine, MemoryStore
 from vortexd.cluster import quota as module
 from vortexd.cluster.engine import Delete, Entry, Event, Put
 from vortexd.cluster.keys import Keys
-from vortexd.cluster.quota import MOST_NODES, NODE_BYTES, SHARED_BYTES, SPARE_NODES, OverQuota, Quota
+from vortexd.cluster.quota import (
+    MOST_NODES,
+    NODE_BYTES,
+    NODE_ENTRIES,
+    SHARED_BYTES,
+    SHARED_ENTRIES,
+    SPARE_NODES,
+    OverQuota,
+    Quota,
+)
 from vortexd.cluster.records import HINT_BYTES, MEMBER_BYTES
 from vortexd.cluster.summaries import MOST_PARTS, PART_BYTES
 
@@ -50,6 +59,8 @@ def test_the_limit_is_that_of_the_operators_page() -> None:
     base = round((SHARED_BYTES + SPARE_NODES * NODE_BYTES) / 1e6)
     assert f"at most {base} MB and {NODE_BYTES / 1e6:.1f} MB for each node" in page
     assert f"up to {MOST_NODES} nodes" in page
+    entries = SHARED_ENTRIES + SPARE_NODES * NODE_ENTRIES
+    assert f"at most {entries:,} keys and {NODE_ENTRIES} for each node" in page
 
 
 @pytest.mark.usefixtures("_small")
@@ -107,6 +118,29 @@ async def test_the_events_of_a_watch_count() -> None:
         put(FOREIGN, room + 1)
     quota.take([Event(FOREIGN, None, 11)])
     put(FOREIGN, room)
+
+
+@pytest.mark.parametrize(("nodes", "counted"), [(0, 8), (3, 11), (249, 256), (256, 256)])
+async def test_the_entries_are_limited_however_small_they_are(
+    monkeypatch: pytest.MonkeyPatch, nodes: int, counted: int
+) -> None:
+    monkeypatch.setattr(module, "SHARED_ENTRIES", 500)
+    most, store, quota = 500 + NODE_ENTRIES * counted, MemoryStore(), Quota(KEYS)
+    store.change([*members(nodes), *(Put(f"{FOREIGN}{number}", b"") for number in range(most - nodes))])
+    assert most == len((await quota.read(MemoryEngine(store))).entries)
+    reason = re.escape(f"/vortexd/c/ has more than {most} keys, ")
+    another = Entry(FOREIGN, b"", 9, 9)
+    with pytest.raises(OverQuota, match=reason):
+        quota.take([Event(FOREIGN, another, 9)])
+    quota.take([Event(FOREIGN, None, 10)])
+    store.change([Put(FOREIGN, b"")])
+    with pytest.raises(OverQuota, match=reason):
+        await Quota(KEYS).read(MemoryEngine(store))
+
+
+def test_the_entries_of_a_node_fit() -> None:
+    # The member record, the sign of life, the hint, and the parts of the summary.
+    assert 3 + MOST_PARTS <= NODE_ENTRIES
 
 
 @pytest.mark.usefixtures("_small")

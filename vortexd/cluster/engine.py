@@ -13,6 +13,9 @@ import attrs
 
 from ..core.errors import VortexdError
 
+# The units of the limits of a reading.
+BYTES, ENTRIES = "bytes in keys and values", "keys"
+
 
 class EngineError(VortexdError):
     """The store can't do now what was asked. The text says why, and names no secret.
@@ -45,15 +48,16 @@ class TooLarge(EngineError):
 
 
 class TooMuch(EngineError):
-    """The entries with a prefix have more bytes than the caller wants to read.
+    """There are more entries with a prefix, or they have more bytes, than the caller wants to read.
 
     Args:
         prefix: The prefix.
-        most_bytes: The limit.
+        most: The limit.
+        unit: The unit of the limit.
     """
 
-    def __init__(self, prefix: str, most_bytes: int) -> None:
-        super().__init__(f"{prefix} has more than {most_bytes} bytes in keys and values")
+    def __init__(self, prefix: str, most: int, unit: str = BYTES) -> None:
+        super().__init__(f"{prefix} has more than {most} {unit}")
 
 
 class Compacted(EngineError):
@@ -210,17 +214,24 @@ class Engine(Protocol):
     """
 
     async def read(
-        self, keys: Sequence[str] = (), *, prefix: str = "", revision: int = 0, most_bytes: int = 0
+        self,
+        keys: Sequence[str] = (),
+        *,
+        prefix: str = "",
+        revision: int = 0,
+        most_bytes: int = 0,
+        most_entries: int = 0,
     ) -> Reading:
         """Return the named entries that exist, or all entries with a prefix. It is the state after all earlier commits.
 
         Args:
             revision: Return the entries with the prefix as they were at this revision; 0 means now.
             most_bytes: The most bytes of all keys and values with the prefix; 0 means no limit.
+            most_entries: The most entries with the prefix; 0 means no limit.
 
         Raises:
             Compacted: The store doesn't keep that revision any more.
-            TooMuch: The entries with the prefix have more bytes.
+            TooMuch: There are more entries with the prefix, or they have more bytes.
         """
         ...
 

@@ -1,12 +1,13 @@
-"""The most bytes that a node reads of its cluster, so that another program can't fill the node's memory by way of etcd.
+"""The most bytes and entries that a node reads of its cluster, so that another program can't fill its memory by way of etcd.
 
-The limit follows from the number of member records: each node has a record, a sign of life, a hint and a summary, and
-each of them is bounded. So are the records of labels. Readings and events arrive. An error leaves if the entries have more bytes.
+The limits follow from the number of member records: each node has a record, a sign of life, a hint and a summary, and
+each of them is bounded. So are the records of labels. Readings and events arrive. An error leaves if there is more. Each
+entry takes memory and time, however small it is, and may be a warning. So the bytes alone wouldn't bound that.
 """
 
 from collections.abc import Iterable
 
-from .engine import Engine, EngineError, Event, Reading, TooMuch, size_of
+from .engine import ENTRIES, Engine, EngineError, Event, Reading, TooMuch, size_of
 from .keys import MEMBERS, Keys
 from .positions import RECORD_BYTES
 from .records import HINT_BYTES, MEMBER_BYTES
@@ -18,6 +19,8 @@ NODE_BYTES = MEMBER_BYTES + HINT_BYTES + MOST_PARTS * PART_BYTES + 8_192
 # records. With one source a record has about 4 KB, so 16 times as many fit.
 LABELS = 1_024
 SHARED_BYTES = LABELS * RECORD_BYTES
+# The numbers of these entries.
+SHARED_ENTRIES, NODE_ENTRIES = 16 * LABELS, MOST_PARTS + 4
 # Nodes that may join between the reading of the member records and that of all entries.
 SPARE_NODES = 8
 # The most nodes, and so the most member records that count.
@@ -55,8 +58,10 @@ class Quota:
             members = await engine.read(
                 prefix=self._members, most_bytes=MOST_NODES * (MEMBER_BYTES + len(self._members) + 64)
             )
-            most = _most_bytes(len(members.entries))
-            reading = await engine.read(prefix=self._prefix, most_bytes=most)
+            nodes = len(members.entries)
+            reading = await engine.read(
+                prefix=self._prefix, most_bytes=_most_bytes(nodes), most_entries=_most_entries(nodes)
+            )
         except TooMuch as error:
             raise _over(str(error)) from None
         self._sizes = {entry.key: size_of([entry]) for entry in reading.entries}
@@ -81,6 +86,9 @@ class Quota:
         most = _most_bytes(self._nodes)
         if self._size > most:
             raise _over(str(TooMuch(self._prefix, most)))
+        most = _most_entries(self._nodes)
+        if len(self._sizes) > most:
+            raise _over(str(TooMuch(self._prefix, most, ENTRIES)))
 
     def _is_member(self, key: str) -> bool:
         return key.startswith(self._members)
@@ -88,6 +96,10 @@ class Quota:
 
 def _most_bytes(nodes: int) -> int:
     return SHARED_BYTES + NODE_BYTES * min(nodes + SPARE_NODES, MOST_NODES)
+
+
+def _most_entries(nodes: int) -> int:
+    return SHARED_ENTRIES + NODE_ENTRIES * min(nodes + SPARE_NODES, MOST_NODES)
 
 
 def _over(reason: str) -> OverQuota:

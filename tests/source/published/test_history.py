@@ -60,12 +60,20 @@ class NotingEngine(MemoryEngine):
         self.keys: list[str] = []
 
     async def read(
-        self, keys: Sequence[str] = (), *, prefix: str = "", revision: int = 0, most_bytes: int = 0
+        self,
+        keys: Sequence[str] = (),
+        *,
+        prefix: str = "",
+        revision: int = 0,
+        most_bytes: int = 0,
+        most_entries: int = 0,
     ) -> Reading:
         for key in keys:
             self.play.before_read(key)
         self.keys += keys
-        return await super().read(keys, prefix=prefix, revision=revision, most_bytes=most_bytes)
+        return await super().read(
+            keys, prefix=prefix, revision=revision, most_bytes=most_bytes, most_entries=most_entries
+        )
 
 
 # The clock would not wait for a real thread.

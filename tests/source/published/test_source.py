@@ -76,12 +76,20 @@ class NotingEngine(MemoryEngine):
         self.play = play
 
     async def read(
-        self, keys: Sequence[str] = (), *, prefix: str = "", revision: int = 0, most_bytes: int = 0
+        self,
+        keys: Sequence[str] = (),
+        *,
+        prefix: str = "",
+        revision: int = 0,
+        most_bytes: int = 0,
+        most_entries: int = 0,
     ) -> Reading:
         for key in keys:
             self.play.before_read(key)
         self.play.reads += keys
-        return await super().read(keys, prefix=prefix, revision=revision, most_bytes=most_bytes)
+        return await super().read(
+            keys, prefix=prefix, revision=revision, most_bytes=most_bytes, most_entries=most_entries
+        )
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from functools import partial
 import trio
 
 from ..engine import (
+    ENTRIES,
     Batch,
     Committed,
     Compacted,
@@ -54,7 +55,13 @@ class EtcdEngine:
         self._gateway = gateway
 
     async def read(
-        self, keys: Sequence[str] = (), *, prefix: str = "", revision: int = 0, most_bytes: int = 0
+        self,
+        keys: Sequence[str] = (),
+        *,
+        prefix: str = "",
+        revision: int = 0,
+        most_bytes: int = 0,
+        most_entries: int = 0,
     ) -> Reading:
         """See `Engine.read`."""
         if keys:
@@ -62,14 +69,14 @@ class EtcdEngine:
             return reading
         while True:
             try:
-                return await self._read_all(prefix, revision, most_bytes)
+                return await self._read_all(prefix, revision, most_bytes, most_entries)
             except Compacted:
                 if revision:
                     raise
                 # Between two pages the revision was compacted. The next attempt reads a newer one.
                 await trio.lowlevel.checkpoint()
 
-    async def _read_all(self, prefix: str, revision: int, most_bytes: int) -> Reading:
+    async def _read_all(self, prefix: str, revision: int, most_bytes: int, most_entries: int) -> Reading:
         """Read all entries with a prefix, in pages at one revision: the given one, or that of the first page."""
         end, entries, start = wire.end_of(prefix), list[Entry](), prefix
         store, more, limit, total = "", True, _FIRST_PAGE, 0
@@ -82,6 +89,8 @@ class EtcdEngine:
             total += size
             if 0 < most_bytes < total:
                 raise TooMuch(prefix, most_bytes)
+            if 0 < most_entries < len(entries):
+                raise TooMuch(prefix, most_entries, ENTRIES)
             revision, store, more = revision or page.reading.revision, page.reading.store, page.more
             if more:
                 start = wire.after(found[-1].key)
