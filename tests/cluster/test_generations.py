@@ -11,10 +11,11 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.cluster.memory_engine import MemoryEngine, MemoryStore
+from vortexd.cluster import generations as module
 from vortexd.cluster.engine import Delete, EngineError, Event, Put
 from vortexd.cluster.generations import BACK_AFTER, LOOK_AFTER, PATIENCE, Generations
 from vortexd.cluster.keys import Keys
-from vortexd.cluster.positions import LabelRecord, Numbered, position_of
+from vortexd.cluster.positions import LabelRecord, Numbered, Position, position_of
 from vortexd.cluster.store_state import StoreState
 from vortexd.cluster.warnings import RecordWarnings
 from vortexd.core.generation import HIGHEST_NUMBER, Generation
@@ -357,6 +358,49 @@ async def test_labels_that_a_newer_tree_has_moved_are_not_compared_any_more(
 
     assert {1_001} == {b.number(f"label-{each}") for each in range(100)}
     assert b.sources.questions == 2
+
+
+async def test_the_events_of_its_own_commits_are_no_news_for_a_node(
+    autojump_clock: MockClock, cluster: Cluster
+) -> None:
+    a = await cluster.node()
+    await a.publish(None, **{f"label-{each}": files("c1") for each in range(100)})
+    await trio.sleep(0.1)
+    a.reports = 0
+    await a.publish(None, **{f"label-{each}": files("c2") for each in range(100)})
+    await trio.sleep(0.1)
+
+    # There are three commits.
+    assert 3 == a.reports
+    cluster.store.change([Put(KEYS.numbered("unknown"), b"")])
+    cluster.store.change([Delete(KEYS.numbered("unknown"))])
+    await trio.sleep(0.1)
+    assert 5 == a.reports
+
+
+async def test_the_positions_of_the_served_tree_are_made_once(
+    autojump_clock: MockClock, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a newer tree is prepared, the numbers of the served one are asked for again and again."""
+    a = await cluster.node()
+    await a.publish("c1")
+    served = a.tree
+    await a.publish("c2")
+    made: list[str] = []
+
+    def counted(label: str, files: Files) -> Position | None:
+        made.append(label)
+        return position_of(label, files)
+
+    monkeypatch.setattr(module, "position_of", counted)
+    numbers = [a.generations.numbers(tree)["main"].number for tree in (served, served, a.tree)]
+    assert ([1_000, 1_000, 1_001], ["main"]) == (numbers, made)
+    other = Tree({"main": files("c3")})
+    assert [{}, {}] == [a.generations.numbers(other) for _ in range(2)]
+    assert 2 == len(made)
+    a.generations.begin(a.tree)
+    a.generations.numbers(served)
+    assert 3 == len(made)
 
 
 async def test_the_large_records_of_many_labels_fit_into_the_commits(

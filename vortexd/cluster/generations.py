@@ -155,6 +155,8 @@ class Generations:
         self._now = now
         self._labels: dict[str, _Label] = {}
         self._tree: Tree | None = None
+        # The positions in the tree that is served while the newest one is prepared.
+        self._served: dict[str, tuple[Files, Position | None]] = {}
         # The entries of the store, and the records that can be read.
         self._entries: dict[str, Entry] = {}
         self._records: dict[str, LabelRecord | None] = {}
@@ -194,7 +196,7 @@ class Generations:
                 continue
             former = before.position or before.former if before is not None else None
             labels[label] = _Label(files, position, former, now)
-        self._labels, self._tree = labels, tree
+        self._labels, self._tree, self._served = labels, tree, {}
         self._note_highest()
         self._warn()
         self._wake()
@@ -213,12 +215,19 @@ class Generations:
         for label, files in tree.labels.items():
             each = self._labels.get(label)
             is_same = each is not None and each.files is files
-            position = each.position if each is not None and is_same else position_of(label, files)
+            position = each.position if each is not None and is_same else self._served_position(label, files)
             record = self._record(position)
             number = record.number(position.places) if record is not None and position is not None else None
             if number is not None:
                 found[label] = Generation(self._epoch.epoch, number)
         return found
+
+    def _served_position(self, label: str, files: Files) -> Position | None:
+        """Return the position of files that aren't those of the newest tree. With many labels, it is asked for again and again."""
+        known = self._served.get(label)
+        if known is None or known[0] is not files:
+            known = self._served[label] = files, position_of(label, files)
+        return known[1]
 
     def is_behind(self, label: str) -> bool:
         """See `pipeline.order.Numbering`."""
@@ -285,19 +294,23 @@ class Generations:
         for event in events:
             if event.key != self._keys.epoch and not self._keys.is_numbered(event.key):
                 continue
-            keys.add(event.key)
             if event.entry is not None:
-                self._put(event.entry)
-            elif (entry := self._entries.get(event.key)) is None or entry.modified < event.revision:
-                self._remove(event.key)
+                is_new = self._put(event.entry)
+            else:
+                entry = self._entries.get(event.key)
+                is_new = entry is not None and entry.modified < event.revision
+                if is_new:
+                    self._remove(event.key)
+            if is_new:
+                keys.add(event.key)
         if keys:
             self._doubt(None if self._keys.epoch in keys else keys)
 
-    def _put(self, entry: Entry) -> None:
+    def _put(self, entry: Entry) -> bool:
+        """Take an entry, and return whether this node didn't know it. It knows what it has written before the watch says so."""
         before = self._entries.get(entry.key)
         if before is not None and before.modified >= entry.modified:
-            # This node has written it, and has known it since then.
-            return
+            return False
         self._entries[entry.key] = entry
         try:
             if entry.key == self._keys.epoch:
@@ -312,6 +325,7 @@ class Generations:
                 self._records[entry.key] = None
         else:
             self._warnings.usable(entry.key)
+        return True
 
     def _remove(self, key: str) -> None:
         self._entries.pop(key, None)
