@@ -1,6 +1,7 @@
 """Facts about the fleet of the other nodes: counts from the store, answers of the nodes, and nodes that are away."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import attrs
 import orjson
@@ -28,6 +29,10 @@ NOW = 1e9
 
 def state(key: Key = A, connected: int = 3, *seen: Seen) -> KeyState:
     return KeyState(key, "v1", 5.0, connected, 2, 1, 4, 1, seen)
+
+
+def replaced(count: str, value: Any) -> KeyState:
+    return attrs.evolve(state(), **{count: value})
 
 
 def part(*states: KeyState) -> bytes:
@@ -184,7 +189,7 @@ async def test_keys_that_were_not_asked_for_are_left_out(stage: Stage) -> None:
         answer(silent="x"),
         answer(silent=None),
         *(
-            answer(attrs.evolve(state(), **{name: count}))
+            answer(replaced(name, count))
             for name in ("connected", "applied", "rejected", "gone", "unlisted", "away", "before_restart")
             for count in (-1, 2**53 + 1, 1e300)
         ),
