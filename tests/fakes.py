@@ -253,7 +253,7 @@ class FakeLine:
         while self.level is not None and self.is_ahead(key, version, claimed):
             await self.level.wait()
 
-    def stale(self, key: Key) -> Delivery:
+    async def stale(self, key: Key) -> Delivery:
         new = self._configs[key]
         return Delivery(key, None, new.version, self.encoder.snapshot(new, is_stale=True))
 

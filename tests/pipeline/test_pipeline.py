@@ -1033,6 +1033,51 @@ async def test_large_snapshots_are_made_one_in_a_round_of_the_loop_and_once(
     assert len(keys) == len(made)
 
 
+@pytest.mark.parametrize(("size", "in_turns"), [(line_module._LARGE_BYTES + 100, True), (1_000, False)])
+async def test_large_snapshots_for_clients_that_are_ahead_are_made_one_in_a_round_of_the_loop_and_once(
+    whole: Wired, monkeypatch: pytest.MonkeyPatch, size: int, in_turns: bool
+) -> None:
+    """After a restart, thousands of clients may wait for a newer state, and all of them until the same moment."""
+    await whole.publisher.publish(tree(b"a: 1", application=b"x: " + b"y" * size))
+    keys = [Key(f"made-up-{number}", "dev", "main") for number in range(8)]
+    for key in keys:
+        whole.pipeline.hold(key)
+    rounds, made = Rounds.counting(), []
+    snapshot = messages.config_snapshot
+
+    def making(config: Config, timestamp: str, generation: str | None, *, is_stale: bool) -> bytes:
+        made.append((rounds.count, config.key))
+        return snapshot(config, timestamp, generation, is_stale=is_stale)
+
+    monkeypatch.setattr(messages, "config_snapshot", making)
+    async with trio.open_nursery() as nursery:
+        for key in keys * 3:
+            nursery.start_soon(whole.pipeline.stale, key)
+    assert set(keys) == {key for _, key in made}
+    assert len(keys) == len(made)
+    assert (1 if in_turns else len(keys)) == max(Counter(when for when, _ in made).values())
+    async with whole.pipeline._turns._places:
+        with trio.fail_after(1):
+            assert message(await whole.pipeline.stale(keys[0]))["stale"]
+
+
+async def test_a_snapshot_for_a_client_that_is_ahead_has_the_state_after_its_turn(whole: Wired) -> None:
+    await whole.publisher.publish(tree(b"a: 1", application=b"x: " + b"y" * line_module._LARGE_BYTES))
+    whole.pipeline.hold(SHOP)
+    found: list[Delivery] = []
+
+    async def ask() -> None:
+        found.append(await whole.pipeline.stale(SHOP))
+
+    async with trio.open_nursery() as nursery:
+        async with whole.pipeline._turns._places:
+            nursery.start_soon(ask)
+            await wait_all_tasks_blocked()
+            assert not found
+            await whole.publisher.publish(tree(b"a: 2", application=b"x: " + b"y" * line_module._LARGE_BYTES))
+    assert whole.pipeline.version_of(SHOP) == found[0].new_version
+
+
 # What is encrypted.
 
 AES = {password: AesEncryptor(password) for password in ("old", "new")}
@@ -1467,7 +1512,7 @@ async def test_a_client_with_a_higher_generation_is_ahead_unless_it_has_the_serv
     assert not whole.pipeline.is_ahead(Key("shop", "dev", "none"), "other", claim)
     found = message(await whole.pipeline.catch_up(SHOP, None))
     assert "ab.5" == found["generation"]
-    stale = message(whole.pipeline.stale(SHOP))
+    stale = message(await whole.pipeline.stale(SHOP))
     assert (served, "ab.5", True) == (stale["version"], stale["generation"], stale["stale"])
 
 
@@ -1525,4 +1570,4 @@ async def test_who_waits_goes_on_with_the_publication_that_it_waits_for(
 async def test_a_key_that_has_ended_is_removed_for_a_client_that_is_ahead_too(whole: Wired) -> None:
     await whole.publisher.publish(tree(b"a: 1"))
 
-    assert "config_removed" == message(whole.pipeline.stale(Key("shop", "dev", "none")))["type"]
+    assert "config_removed" == message(await whole.pipeline.stale(Key("shop", "dev", "none")))["type"]

@@ -455,7 +455,7 @@ class Stale(Encoder):
     def snapshot(self, config: Config, *, is_stale: bool = False) -> Payload:
         return self.first.setdefault(config.key, super().snapshot(config, is_stale=is_stale))
 
-    def known(self, old_version: str | None, config: Config) -> Payload | None:
+    def known(self, old_version: str | None, config: Config, *, is_stale: bool = False) -> Payload | None:
         return None if old_version is None else super().known(old_version, config)
 
 

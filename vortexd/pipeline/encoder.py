@@ -102,9 +102,9 @@ class Encoder:
         """
         return Payload(messages.config_removed(key, old_version, self._timestamp()))
 
-    def known(self, old_version: str | None, config: Config) -> Payload | None:
+    def known(self, old_version: str | None, config: Config, *, is_stale: bool = False) -> Payload | None:
         """Return the cached payload from a version to a configuration, or None if it isn't cached."""
-        name = self._name(old_version, config)
+        name = self._name(old_version, config, is_stale=is_stale)
         if name in self._payloads:
             self._payloads.move_to_end(name)
         return self._payloads.get(name)

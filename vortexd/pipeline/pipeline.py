@@ -282,9 +282,20 @@ class Pipeline:
         while self.is_ahead(key, version, claimed):
             await self._order.wait_changed()
 
-    def stale(self, key: Key) -> Delivery:
-        """Make the message for a client that is ahead and must take the state of this server nevertheless."""
+    async def stale(self, key: Key) -> Delivery:
+        """Make the message for a client that is ahead and must take the state of this server nevertheless.
+
+        As with `catch_up`, a newer state may be served by the time this returns. Many clients wait for the same time, so
+        encoding a large document waits for a turn.
+        """
         config = self._served(key)
+        if (
+            config is not None
+            and config.size > _LARGE_BYTES
+            and self._encoder.known(None, config, is_stale=True) is None
+        ):
+            await self._turns.take()
+            config = self._served(key)
         if config is None:
             return Delivery(key, None, None, self._encoder.removed(key, None))
         return Delivery(key, None, config.version, self._encoder.snapshot(config, is_stale=True))

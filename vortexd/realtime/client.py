@@ -49,7 +49,7 @@ class Keys(Protocol):
         """Wait until a client isn't ahead any more. The caller limits the time."""
         ...
 
-    def stale(self, key: Key) -> Delivery:
+    async def stale(self, key: Key) -> Delivery:
         """Make the delivery for a client that is ahead and must take the state of this server."""
         ...
 

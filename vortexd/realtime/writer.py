@@ -159,7 +159,9 @@ class Writer:
 
     async def _write_stale(self) -> None:
         asked = self._chain.catch_up(self._client.key)
-        await self._write_caught_up(asked, self._keys.stale(asked.key))
+        delivery = await self._keys.stale(asked.key)
+        # No await may come before this call.
+        await self._write_caught_up(asked, delivery)
 
     async def _wait(self) -> bool:
         """Wait for something to write. Returns whether the connection was quiet for so long that it can be parked instead."""
