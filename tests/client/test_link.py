@@ -191,7 +191,44 @@ async def test_the_only_server_address_may_be_behind_and_then_gets_the_client_ag
         await again.say(snapshot(OLD, generation="a.6", stale=True))
         await settle()
 
-        assert (Connected(), OLD) == (config.state, config.document)
+        assert (Connected(is_behind=True), OLD) == (config.state, config.document)
+
+
+LAG = "the server is behind: this state is older than the one before, and the newer one follows by itself"
+
+
+def levels_and_texts(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+    return [(record.levelname, record.getMessage()) for record in caplog.records]
+
+
+async def test_a_state_of_a_server_that_is_behind_is_a_warning_until_the_newer_one_comes(
+    autojump_clock: MockClock, servers: Servers, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "vortexd.client")
+    async with servers.watching(snapshot(NEW, generation="a.7")) as (config, peer):
+        assert not config.is_behind
+        await peer.vanish()
+        await say_behind(await servers.opened(), 500)
+        again = await servers.opened()
+        caplog.clear()
+        await again.say(snapshot(OLD, generation="a.6", stale=True))
+        older = await anext(config)
+
+        assert older.is_behind
+        assert (Connected(is_behind=True), True) == (config.state, config.is_behind)
+        assert [("WARNING", f"{LAG}; its version is {version_of(OLD)}")] == levels_and_texts(caplog)
+        caplog.clear()
+        await again.say(change(OLD, NEW, PATCH, generation="a.7"))
+        newer = await anext(config)
+        await settle()
+
+        assert not newer.is_behind
+        assert (Connected(), False) == (config.state, config.is_behind)
+        assert [("INFO", f"the server has caught up, version {version_of(NEW)}")] == levels_and_texts(caplog)
+        await again.vanish()
+        await servers.opened()
+
+        assert not config.is_behind
 
 
 async def test_a_server_that_always_sends_the_client_on_is_not_asked_again_and_again(

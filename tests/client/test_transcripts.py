@@ -87,7 +87,8 @@ class Player:
 
 
 def _shown(change: Change) -> dict[str, Any]:
-    return {name: getattr(change, name) for name in ("old_version", "version", "document", "patch")}
+    shown = {name: getattr(change, name) for name in ("old_version", "version", "document", "patch")}
+    return shown | ({"is_behind": True} if change.is_behind else {})
 
 
 def _agrees(expected: Any, actual: Any) -> bool:
@@ -114,5 +115,5 @@ def test_the_core_does_what_a_transcript_says(path: Path) -> None:
 def test_there_are_transcripts_and_each_says_what_it_is_about() -> None:
     abouts = [json.loads(path.read_text().partition("\n")[0])["about"] for path in DIRECTORY.glob("*.jsonl")]
 
-    assert 104 == len(abouts)
+    assert 107 == len(abouts)
     assert all(abouts)

@@ -8,7 +8,7 @@ import pytest
 from vortexd.client.change import Change
 from vortexd.client.client_state import Ack
 from vortexd.client.replica import version_of
-from vortexd.client.view import Connected, Failed, Stale, View
+from vortexd.client.view import BEHIND, Connected, Failed, Stale, View
 from vortexd.core.model import Key
 
 from .said import KEY
@@ -41,7 +41,12 @@ def shown(number: int) -> View:
 
 @pytest.mark.parametrize(
     ("state", "text"),
-    [(Connected(), "connected"), (Stale(1.0, "no route"), "stale: no route"), (Failed("403"), "failed: 403")],
+    [
+        (Connected(), "connected"),
+        (Connected(is_behind=True), f"connected, but {BEHIND}"),
+        (Stale(1.0, "no route"), "stale: no route"),
+        (Failed("403"), "failed: 403"),
+    ],
 )
 def test_a_state_is_shown_as_a_word_and_its_reason(state: object, text: str) -> None:
     assert text == str(state)

@@ -49,8 +49,10 @@ async function played({ patterns, steps }) {
   const config = watch("ws://server", "orders", "dev", { patterns, WebSocket: Socket, fetch });
   let events = [];
   let isOpen = false;
-  config.on("change", ({ key, oldVersion, version, document, patch }) => {
-    events.push({ expect: { change: { key, old_version: oldVersion, version, document, patch } } });
+  config.on("change", ({ key, oldVersion, version, document, patch, isBehind }) => {
+    const lag = isBehind ? { is_behind: true } : {};
+    if (key === config.key && config.isBehind !== isBehind) throw new Error("the configuration and its change disagree");
+    events.push({ expect: { change: { key, old_version: oldVersion, version, document, patch, ...lag } } });
   });
   config.on("refused", ({ code }) => events.push({ expect: { refused: code } }));
   config.on("state", ({ name }) => {

@@ -32,7 +32,45 @@ def objects(lines: Iterator[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
+def older(old: str | None, document: dict[str, Any]) -> Change:
+    return Change(KEY, old, version_of(document), document, is_behind=True)
+
+
+LAG = "the server is behind: this state is older than the one before, and the newer one follows by itself"
+
+
 # For people.
+
+
+def test_a_step_back_says_that_the_server_is_behind() -> None:
+    lines = Lines(Paint())
+    list(lines.begun(KEY, NEW))
+
+    assert [f"{TIME}  orders:dev:main  {V_NEW} -> {V_OLD}", LAG, "- /a: 2", "+ /a: 1"] == list(
+        lines.changed(older(V_NEW, OLD), TIME)
+    )
+
+
+def test_a_connection_to_a_server_that_is_behind_says_so_until_it_has_caught_up() -> None:
+    lines = Lines(Paint(is_on=True))
+
+    assert [f"\x1b[33mconnected again, but {LAG}\x1b[0m"] == list(lines.turned(Connected(is_behind=True)))
+    assert ["\x1b[32mthe server has caught up\x1b[0m"] == list(lines.turned(Connected()))
+    assert ["\x1b[32mconnected again\x1b[0m"] == list(lines.turned(Connected()))
+
+
+def test_a_program_reads_that_a_step_leads_back() -> None:
+    lines = JsonLines()
+
+    for old in (V_NEW, None):
+        [step] = objects(lines.changed(older(old, OLD), TIME))
+        assert step["behind"] is True
+    assert "behind" not in objects(lines.changed(change(V_OLD, NEW), TIME))[0]
+    assert "behind" not in objects(lines.turned(Connected()))[0]
+    assert "behind" not in objects(lines.turned(LOST))[0]
+    assert {"type": "state", "state": "connected", "reason": None, "behind": True} == objects(
+        lines.turned(Connected(is_behind=True))
+    )[0]
 
 
 def test_a_key_begins_with_its_name_and_version() -> None:

@@ -21,6 +21,7 @@ class Change:
         version: None if the key has ended.
         document: The new document; don't modify it. None if the key has ended.
         origin: {commit, author, time}; only git sources set it.
+        is_behind: The server is behind, so this document is older than one that the application had before. The newer one follows by itself.
     """
 
     key: Key
@@ -30,6 +31,7 @@ class Change:
     origin: Mapping[str, str] | None = None
     _old_document: dict[str, Any] | None = attrs.field(default=None, repr=False, eq=False)
     _received: Patch | None = attrs.field(default=None, repr=False, eq=False)
+    is_behind: bool = attrs.field(default=False, kw_only=True)
 
     @cached_property
     def patch(self) -> Patch | None:

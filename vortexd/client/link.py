@@ -26,12 +26,14 @@ from .disconnect import Disconnect, closed, refused
 from .protocol import Conversation, Current, Event, Heartbeat, Over, Refused
 from .server_rotation import ServerRotation
 from .streams import Connect, ObservedStream, reason_of
-from .view import Connected, Failed, Stale, View
+from .view import BEHIND, Connected, Failed, Stale, View
 
 log = logging.getLogger("vortexd.client")
 
 # The log line for an `error` message from the server. `vortexctl watch` prints it.
 REFUSED = "the server refused a message: %s %s"
+# The log line for a state that is older than the one before.
+LAG = f"{BEHIND}; its version is %s"
 # trio-websocket closes with this code if a message exceeds the limit (RFC 6455 section 7.4.1).
 _TOO_BIG = 1009
 
@@ -248,6 +250,7 @@ class Link:
                 if isinstance(event, Over):
                     return attrs.evolve(event.end, reconnect_after_ms=conversation.reconnect_after_ms)
                 self._apply(event)
+            self._note_catching_up()
 
     async def _next(self, websocket: WebSocketConnection, conversation: Conversation) -> list[Event]:
         message = None
@@ -275,14 +278,23 @@ class Link:
                 self._view.change(event, is_main=event.key == self._held.key)
             case Current():
                 self._current_since = trio.current_time()
-                log.info("configuration is current, version %s", self._held.main.version)
+                if self._held.main.is_behind:
+                    log.warning(LAG, self._held.main.version)
+                else:
+                    log.info("configuration is current, version %s", self._held.main.version)
                 self._refused_token = None
                 self._view.confirm(time.time())
-                self._view.turn(Connected())
+                self._view.turn(Connected(self._held.main.is_behind))
             case Heartbeat():
                 self._view.confirm(time.time())
             case Refused(code, message):
                 log.warning(REFUSED, code, message)
+
+    def _note_catching_up(self) -> None:
+        """Show and log that the server has reached the state that the view showed before, or a newer one."""
+        if self._view.is_behind and not self._held.main.is_behind:
+            log.info("the server has caught up, version %s", self._held.main.version)
+            self._view.turn(Connected())
 
     def _note_bytes(self) -> None:
         if self._conversation is not None:

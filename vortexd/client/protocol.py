@@ -226,8 +226,10 @@ class Conversation:
         if has_changed:
             self._count(replica.size - old[2])
             patch = message["diff"] if message["type"] == "config_change" else None
-            change = Change(key, old[0], replica.version, replica.document, _origin(message), old[1], patch)
-            events.append(change)
+            origin, is_behind = _origin(message), replica.is_behind
+            events.append(
+                Change(key, old[0], replica.version, replica.document, origin, old[1], patch, is_behind=is_behind)
+            )
         elif (ack := self._held.acks.get(key)) and ack.version == replica.version:
             self.acknowledge(key, ack)
         if key == self._held.key and not self._is_current:

@@ -15,6 +15,7 @@ from ..core.version import version_of as version_of_body
 
 # The messages that bring a document, and the generation of that document.
 _DOCUMENTS = frozenset({"config_snapshot", "config_change"})
+_STATES = _DOCUMENTS | {"in_sync"}
 # Each "copy" of RFC 6902 can double a document with 20 bytes. vortexd's own patches have none.
 _MOST_COPIES = 16
 _MAX_COPIED_BYTES = 16_777_216
@@ -51,6 +52,7 @@ class Replica:
         document: Callers must not modify it.
         generation: The newest generation that a server named with `version`. None if no server named one, or if there is no version.
         size: The size of the document as compact JSON, in bytes.
+        is_behind: A server that is behind has sent this state: it is older than one that the client had before.
     """
 
     def __init__(self, version: str | None = None, document: Any = None, generation: Generation | None = None) -> None:
@@ -58,6 +60,9 @@ class Replica:
         self.document = document
         self.generation = generation
         self.size = 0
+        self.is_behind = False
+        # The generation that the state has to reach again, if it is known.
+        self._former: Generation | None = None
 
     def is_ahead_of(self, message: Mapping[str, Any]) -> bool:
         """Whether a snapshot or change is older than this state, and the server didn't mark it as stale.
@@ -79,8 +84,24 @@ class Replica:
             has_changed = self._receive(message)
         except _UNFIT:
             raise OutOfSync("the message is incomplete or doesn't apply") from None
-        self.generation = self._generation_after(message)
+        former, self.generation = self.generation, self._generation_after(message)
+        self._note_lag(message, former)
         return has_changed
+
+    def _note_lag(self, message: Mapping[str, Any], former: Generation | None) -> None:
+        """Note whether this state is older than one before. `former` is the generation before the message."""
+        if message.get("type") == "config_snapshot" and message.get("stale") is True:
+            self.is_behind = True
+            if self._former is None or (former is not None and former.is_ahead_of(self._former)):
+                self._former = former
+        elif self.version is None:
+            self.is_behind = False
+        elif self.is_behind and message.get("type") in _STATES:
+            # A server that is behind may get there step by step, and may answer a resync with the same state again.
+            now = self.generation
+            self.is_behind = self._former is not None and now is not None and self._former.is_ahead_of(now)
+        if not self.is_behind:
+            self._former = None
 
     def _generation_after(self, message: Mapping[str, Any]) -> Generation | None:
         """Return the generation of the current version, now that a message was applied."""

@@ -14,13 +14,22 @@ from ..core.model import Key
 from .change import Change
 from .client_state import Ack
 
+# What a state says while the server is behind.
+BEHIND = "the server is behind: this state is older than the one before, and the newer one follows by itself"
+
 
 @attrs.frozen
 class Connected:
-    """The view shows the server's current document, as of the last heartbeat."""
+    """The view shows the server's current document, as of the last heartbeat.
+
+    Attributes:
+        is_behind: The server is behind, so the document is older than one that the view showed before. The newer one follows by itself.
+    """
+
+    is_behind: bool = False
 
     def __str__(self) -> str:
-        return "connected"
+        return f"connected, but {BEHIND}" if self.is_behind else "connected"
 
 
 @attrs.frozen
@@ -106,6 +115,11 @@ class View(Mapping[str, Any]):
     @property
     def state(self) -> State:
         return self._state
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the connected server is behind, so that the document is older than one that the view showed before."""
+        return isinstance(self._state, Connected) and self._state.is_behind
 
     @property
     def has_begun(self) -> bool:

@@ -276,6 +276,10 @@ class Replica {
   tree = null;
   // The newest generation that a server named with `version`, or null.
   generation = null;
+  // A server that is behind has sent this state: it is older than one that the client had before.
+  isBehind = false;
+  // The generation that the state has to reach again, or null.
+  #former = null;
 
   // Whether a snapshot or change is older than this state, and the server didn't mark it as stale.
   isAheadOf(message) {
@@ -285,11 +289,24 @@ class Replica {
   // Apply a state message. Return whether the document has changed. Throws OutOfSync if it doesn't apply; then nothing was changed.
   receive(message) {
     const hasChanged = this.#apply(message);
-    const named = generationOf(message);
+    const [named, former] = [generationOf(message), this.generation];
     if (this.version === null) this.generation = null;
     else if (DOCUMENTS.has(message.get("type"))) this.generation = named;
     else if (named !== null && !isAhead(this.generation, named)) this.generation = named;
+    this.#noteLag(message, former);
     return hasChanged;
+  }
+
+  // Note whether this state is older than one before. `former` is the generation before the message.
+  #noteLag(message, former) {
+    if (message.get("type") === "config_snapshot" && message.get("stale") === true) {
+      this.isBehind = true;
+      if (this.#former === null || isAhead(former, this.#former)) this.#former = former;
+    } else {
+      // A server that is behind may get there step by step, and may answer a resync with the same state again.
+      this.isBehind &&= isAhead(this.#former, this.generation);
+    }
+    if (!this.isBehind) this.#former = null;
   }
 
   #apply(message) {
@@ -565,7 +582,7 @@ export class Conversation {
 }
 
 function changed(key, oldVersion, replica, patch, origin) {
-  return { type: "changed", key, oldVersion, version: replica.version, patch, document: plain(replica.tree), origin };
+  return { type: "changed", key, oldVersion, version: replica.version, patch, document: plain(replica.tree), origin, isBehind: replica.isBehind };
 }
 
 function over(reason, mayReturn = true) {
@@ -704,6 +721,11 @@ class Watch {
 
   get key() {
     return this.#held.key;
+  }
+
+  /** Whether the server is behind: this document is older than one before. The newer one follows by itself. Each "change" has it, too. */
+  get isBehind() {
+    return this.#held.main.isBehind;
   }
 
   /** The documents of all keys that `patterns` match, by `application:profile:label`. */

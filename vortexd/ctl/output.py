@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from ..client import Change, Connected, State
 from ..client.replica import version_of
+from ..client.view import BEHIND
 from ..core.diff import steps
 from ..core.model import Key
 from ..core.text import printable
@@ -41,6 +42,7 @@ class Lines:
         self._paint = paint
         self._documents: dict[Key, dict[str, Any]] = {}
         self._said: str | None = None
+        self._was_behind = False
 
     def begun(self, key: Key, document: dict[str, Any]) -> Iterator[str]:
         """See `OutputFormat`."""
@@ -53,6 +55,8 @@ class Lines:
         if change.version is None:
             step = "has ended"
         yield self._paint(printable(f"{time}  {change.key}  {step}{_author(change.origin)}"), "bold")
+        if change.is_behind:
+            yield self._paint(BEHIND, "yellow")
         old = self._documents.pop(change.key, None)
         if change.document is not None:
             self._documents[change.key] = change.document
@@ -61,10 +65,17 @@ class Lines:
 
     def turned(self, state: State) -> Iterator[str]:
         """See `OutputFormat`. The same problem is printed once."""
-        text = "connected again" if isinstance(state, Connected) else f"{state}; trying again"
+        is_current = isinstance(state, Connected) and not state.is_behind
+        if isinstance(state, Connected):
+            text = f"connected again, but {BEHIND}" if state.is_behind else "connected again"
+            if not state.is_behind and self._was_behind:
+                text = "the server has caught up"
+            self._was_behind = state.is_behind
+        else:
+            text = f"{state}; trying again"
         if text != self._said:
             self._said = text
-            yield self._paint(printable(text), "green" if isinstance(state, Connected) else "yellow")
+            yield self._paint(printable(text), "green" if is_current else "yellow")
 
 
 class JsonLines:
@@ -80,15 +91,23 @@ class JsonLines:
         if change.document is None:
             yield _object("ended", change.key, time=time, old_version=change.old_version)
         elif change.old_version is None:
-            yield _object("begun", change.key, time=time, version=change.version, config=change.document, origin=origin)
+            begun = {"version": change.version, "config": change.document, "origin": origin}
+            yield _object("begun", change.key, time=time, **begun, **_lag(change.is_behind))
         else:
             versions = {"old_version": change.old_version, "version": change.version}
-            yield _object("change", change.key, time=time, **versions, patch=change.patch, origin=origin)
+            step = {"patch": change.patch, "origin": origin}
+            yield _object("change", change.key, time=time, **versions, **step, **_lag(change.is_behind))
 
     def turned(self, state: State) -> Iterator[str]:
         """See `OutputFormat`."""
         reason = getattr(state, "reason", None)
-        yield json.dumps({"type": "state", "state": type(state).__name__.lower(), "reason": reason})
+        lag = _lag(isinstance(state, Connected) and state.is_behind)
+        yield json.dumps({"type": "state", "state": type(state).__name__.lower(), "reason": reason, **lag})
+
+
+def _lag(is_behind: bool) -> dict[str, bool]:
+    """Return the member that only a state of a server that is behind has."""
+    return {"behind": True} if is_behind else {}
 
 
 def _object(kind: str, key: Key, **more: Any) -> str:
