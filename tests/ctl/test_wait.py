@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from vortexd.cluster.questions import DEADLINE
 from vortexd.ctl import cli
 from vortexd.ctl.instances import Fleet
-from vortexd.ctl.wait import Goal
+from vortexd.ctl.wait import Goal, Waiting
+from vortexd.process.peers import ANSWER_TIMEOUT
 
 from .answering import Answering, Said, answering
 from .test_fleet import AWAY, UNKNOWN, UNLISTED, instance, key, node, page
@@ -208,6 +210,25 @@ def test_while_a_node_is_silent_the_wait_goes_on_and_names_it(percent: str, caps
         "vortexctl: node b: it is away; its counts are those of 2030-01-01T00:00:00Z",
         "vortexctl: node c: no \\x1b route; its instances aren't counted",
     ] == printed.err.splitlines()
+
+
+@pytest.mark.parametrize(("left", "expected"), [("0", 5.0), ("4s", 5.0), ("7s", 7.0), ("10m", 10.0)])
+def test_a_request_has_enough_time_for_a_server_that_waits_for_a_silent_node(
+    left: str, expected: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server asks its workers twice, for a second each, and the other nodes for 2 seconds."""
+    found: list[float] = []
+    look = Waiting.look
+
+    def looked(self: Waiting, timeout: float) -> bool | None:
+        found.append(timeout)
+        return look(self, timeout)
+
+    monkeypatch.setattr(Waiting, "look", looked)
+    wait(page(key(connected=1, applied=1)), page(key(connected=1, applied=1)), more=("--timeout", left))
+
+    assert [pytest.approx(expected, abs=0.5)] == found[:1]
+    assert 2 * ANSWER_TIMEOUT + DEADLINE < min(found)
 
 
 def test_a_node_without_an_address_does_not_hold_up_the_wait() -> None:

@@ -148,6 +148,9 @@ async def test_each_node_shows_all_instances_and_names_a_node_that_is_away(nodes
             ]
             (counted,) = silent["keys"]
             assert (4, 4, 99.99) == (counted["counts"]["connected"], counted["counts"]["applied"], counted["percent"])
+            waited = await vortexctl("wait", a, "--timeout", "1s")
+            assert 1 == waited.returncode
+            assert "vortexctl: node c: it hasn't answered in 2 s; its counts are those of " in waited.stderr.decode()
             until(lambda: node_states(a)["c"] == "away", 40)
             (counted,) = fleet(a)["keys"]
             assert (3, 3, 1, 75.0) == (

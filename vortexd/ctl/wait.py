@@ -18,9 +18,12 @@ from ..core.text import printable
 from .errors import CtlError
 from .fleet import name_of, nodes_without_instances, summary
 from .instances import Fleet, add_key_arguments, asked_for, read_fleet
-from .server import Server, Unreachable, add_server_arguments, duration, server_of
+from .server import TIMEOUT, Server, Unreachable, add_server_arguments, duration, server_of
 
 _INTERVAL = 1.0
+# Seconds for the last request, even if less time is left. A server asks its workers twice, for at most 1 s each, and the other nodes for
+# at most 2 s. With less time, a worker or node that is silent would look like a server that is.
+_LEAST = 5.0
 # The most instances to name, of those that rejected the configuration or are silent.
 _NAMED = 20
 
@@ -60,8 +63,8 @@ def run(arguments: argparse.Namespace) -> int:
     deadline = time.monotonic() + arguments.timeout
     waiting = Waiting(server_of(arguments), asked_for(arguments), goal)
     while True:
-        # The last request may end up to a second after the deadline.
-        outcome = waiting.look(min(10.0, max(deadline - time.monotonic(), 1.0)))
+        # The last request may end a few seconds after the deadline.
+        outcome = waiting.look(min(TIMEOUT, max(deadline - time.monotonic(), _LEAST)))
         left = deadline - time.monotonic()
         if outcome is not None or left <= 0:
             break
