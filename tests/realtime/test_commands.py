@@ -258,7 +258,8 @@ async def test_a_pattern_beyond_the_rights_is_refused_and_none_of_its_message_is
     it = Executing("orders", "billing")
     refused = await it.subscribe("billing", "search")
 
-    assert ("FORBIDDEN", "the token doesn't allow this") == (refused["code"], refused["message"])
+    text = "the token doesn't allow this: it needs the right subscribe for each pattern of the message"
+    assert ("FORBIDDEN", text) == (refused["code"], refused["message"])
     assert ((), 0, []) == (it.session.patterns, len(it.quota), it.subscribed())
 
 
@@ -421,7 +422,8 @@ async def test_a_resync_without_the_right_is_forbidden(autojump_clock: MockClock
     it.admission.renew()
     refused = await it.take(type="resync", last_version="1")
 
-    assert ("FORBIDDEN", "the token doesn't allow this") == (refused["code"], refused["message"])
+    text = "the token doesn't allow this: it needs the right subscribe for this key"
+    assert ("FORBIDDEN", text) == (refused["code"], refused["message"])
     assert CatchUp(KEY, None) == it.chain.step()
 
 
@@ -439,7 +441,8 @@ async def test_an_ack_without_the_right_to_report_is_forbidden_and_not_recorded(
     it = Executing()
     refused = await it.take(type="ack", version="1", status="applied")
 
-    assert ("FORBIDDEN", "the token doesn't allow this") == (refused["code"], refused["message"])
+    text = "the token doesn't allow this: it needs the right report for this key"
+    assert ("FORBIDDEN", text) == (refused["code"], refused["message"])
     assert 0 == it.metrics.counts["acknowledged applied"]
 
 

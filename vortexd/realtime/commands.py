@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 
 import trio
 
-from ..auth import Right
+from ..auth import Forbidden, Right
 from ..core.errors import RemoteError
 from ..core.model import Key
 from ..core.patterns import Pattern
@@ -125,11 +125,15 @@ class Commands:
     async def _refuse(self, code: str, reason: str) -> None:
         await self._answer(self._session.refuse(code, reason, trio.current_time(), self._timestamp()))
 
+    async def _forbid(self, right: Right, where: str) -> None:
+        """Refuse a message, and name the right that it needs. A client may know the rights of its own token."""
+        await self._refuse("FORBIDDEN", f"the token doesn't allow this: it needs the right {right.value} for {where}")
+
     async def _resync(self, asked: Resync) -> None:
         if asked.key not in self._chain.versions:
             await self._refuse("SUBSCRIPTION_FAILED", "there is no such subscription")
         elif not self._client.admission.may(Right.SUBSCRIBE, asked.key):
-            await self._refuse("FORBIDDEN", "the token doesn't allow this")
+            await self._forbid(Right.SUBSCRIBE, "this key")
         else:
             wants_diff = asked.wants_diff and asked.last_version is not None
             self._chain.resync(asked.key, asked.last_version, in_full=not wants_diff)
@@ -140,7 +144,7 @@ class Commands:
             refusal = messages.error("SUBSCRIPTION_FAILED", "there is no such subscription", self._timestamp())
             await self._reply(self._message(refusal))
         elif not self._reports.take(self._client.instance, self._client.admission, said):
-            await self._refuse("FORBIDDEN", "the token doesn't allow this")
+            await self._forbid(Right.REPORT, "this key")
 
     async def _subscribe(self, patterns: Sequence[Pattern], new: Sequence[Pattern]) -> None:
         owner = self._client.owner
@@ -153,6 +157,10 @@ class Commands:
             except RemoteError:
                 self._quota.give_back(owner, self._session.in_force(new))
                 raise
+        except Forbidden:
+            self._session.forget(new)
+            await self._forbid(Right.SUBSCRIBE, "each pattern of the message")
+            return
         except RemoteError as error:
             self._session.forget(new)
             await self._refuse("FORBIDDEN" if error.status == 403 else "SUBSCRIPTION_FAILED", error.reason)
