@@ -165,6 +165,31 @@ def test_json_has_the_nodes_and_is_complete_only_if_none_is_silent(
     assert {"keys": [], "complete": complete, "nodes": nodes} == json.loads(capsys.readouterr().out)
 
 
+STORE_AWAY = {"status": "AWAY", "since": "2030-01-01T00:00:00.000Z"}
+ETCD = "the server can't use etcd since 2030-01-01T00:00:00.000Z: nodes and counts may have changed meanwhile"
+
+
+def test_a_server_without_etcd_says_so_even_if_only_one_page_does(capsys: pytest.CaptureFixture[str]) -> None:
+    pages = (
+        page(key(connected=1, applied=1), next="2", nodes=[node("a")], store=STORE_AWAY),
+        page(nodes=[node("a")], store={"status": "UP", "since": "2031-01-01T00:00:00.000Z"}),
+    )
+    with answering(*pages) as server:
+        cli.main(["fleet", "--server", server.url])
+    assert ["billing:prod:main  v2  1 of 1 applied (100 %)", ETCD] == capsys.readouterr().out.splitlines()
+    with answering(*pages) as server:
+        cli.main(["fleet", "--json", "--server", server.url])
+    assert "2030-01-01T00:00:00.000Z" == json.loads(capsys.readouterr().out)["store_away_since"]
+
+
+def test_a_server_with_etcd_does_not_mention_it(capsys: pytest.CaptureFixture[str]) -> None:
+    with answering(page(nodes=[node("a")], store={"status": "UP", "since": "x"})) as server:
+        cli.main(["fleet", "--server", server.url])
+        cli.main(["fleet", "--json", "--server", server.url])
+    assert "etcd" not in (said := capsys.readouterr().out)
+    assert "store_away_since" not in said
+
+
 def test_what_was_acknowledged_before_a_restart_is_said_to_be_that(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

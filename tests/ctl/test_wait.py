@@ -13,7 +13,7 @@ from vortexd.ctl.wait import Goal, Waiting
 from vortexd.process.peers import ANSWER_TIMEOUT
 
 from .answering import Answering, Said, answering
-from .test_fleet import AWAY, UNKNOWN, UNLISTED, instance, key, node, page
+from .test_fleet import AWAY, ETCD, STORE_AWAY, UNKNOWN, UNLISTED, instance, key, node, page
 
 REJECTED = instance("b", "rejected", ack={"version": "v2", "status": "rejected", "error": "no room", "at": ""})
 
@@ -229,6 +229,17 @@ def test_a_request_has_enough_time_for_a_server_that_waits_for_a_silent_node(
 
     assert [pytest.approx(expected, abs=0.5)] == found[:1]
     assert 2 * ANSWER_TIMEOUT + DEADLINE < min(found)
+
+
+@pytest.mark.parametrize(("applied", "expected"), [(1, 0), (0, 1)])
+@pytest.mark.parametrize("more", [(), ("--json",)])
+def test_a_server_without_etcd_is_a_warning(
+    applied: int, expected: int, more: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, _ = wait(page(key(connected=1, applied=applied), store=STORE_AWAY), more=("--timeout", "0", *more))
+
+    assert expected == status
+    assert f"vortexctl: warning: {ETCD}" == capsys.readouterr().err.splitlines()[0]
 
 
 def test_a_node_without_an_address_does_not_hold_up_the_wait() -> None:

@@ -14,7 +14,7 @@ from vortexd.auth import Authority, Forbidden, Grant, Right
 from vortexd.auth.gate import Admission
 from vortexd.auth.principal import Kind, Principal
 from vortexd.core.errors import RemoteError
-from vortexd.core.model import Key
+from vortexd.core.model import ClusterReport, Key
 from vortexd.core.patterns import parse_pattern
 from vortexd.fleet import LAST, Fleet, Instance, KeyState, NodePages, NodeView, Page, Question, Record, make_ack
 from vortexd.http.endpoint import Request, Response
@@ -276,6 +276,10 @@ class FakeNodes:
         self.views = views
         self.more = pages
         self.asked: list[Question] = []
+        self.state = ClusterReport("shop", "a", True, NOW, None, (), None)
+
+    def report(self) -> ClusterReport:
+        return self.state
 
     def keys(self) -> set[Key]:
         listed = {state.key for page in self.more for state in page.keys}
@@ -477,6 +481,14 @@ async def test_a_worker_that_is_silent_is_counted_beside_the_nodes() -> None:
     assert (1, 0) == (said["workers_silent"], said["nodes_silent"])
     page, silent = await pages.here(Question((ORDERS,)))
     assert (2, 1) == (page.keys[0].connected, silent)
+
+
+@pytest.mark.parametrize(("is_up", "status"), [(True, "UP"), (False, "AWAY")])
+async def test_the_answer_says_whether_the_node_can_use_the_store_but_not_why(is_up: bool, status: str) -> None:
+    nodes = FakeNodes(views=SERVING)
+    nodes.state = ClusterReport("shop", "a", is_up, NOW - 1, "http://etcd:2379 is away", (), None)
+
+    assert {"status": status, "since": "2030-03-17T17:46:39.000Z"} == (await clustered(fleet(ORDERS), nodes))["store"]
 
 
 # After a restart.

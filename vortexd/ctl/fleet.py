@@ -33,11 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     parameters = asked_for(arguments) | ({"state": arguments.state} if arguments.state else {})
     fleet = read_fleet(server_of(arguments), parameters, 0 if arguments.keys else _MOST)
     if arguments.json:
-        print(
-            json.dumps(
-                {"keys": fleet.keys, "complete": fleet.is_complete} | ({"nodes": fleet.nodes} if fleet.nodes else {})
-            )
-        )
+        print(json.dumps({"keys": fleet.keys, "complete": fleet.is_complete} | _cluster_members(fleet)))
     else:
         print("\n".join(_lines(fleet, time.time(), arguments.keys)))
     return 0
@@ -56,6 +52,21 @@ def _lines(fleet: Fleet, now: float, only_keys: bool) -> Iterator[str]:
     if not fleet.is_whole:
         yield "a worker of the server hasn't answered: its instances are missing"
     yield from nodes_without_instances(fleet)
+    yield from store_away(fleet)
+
+
+def _cluster_members(fleet: Fleet) -> dict[str, Any]:
+    """Return the members that only a cluster has."""
+    nodes = {"nodes": fleet.nodes} if fleet.nodes else {}
+    return nodes | ({"store_away_since": fleet.store_away_since} if fleet.store_away_since is not None else {})
+
+
+def store_away(fleet: Fleet) -> Iterator[str]:
+    """Yield a line if the server can't use the store of its cluster."""
+    if fleet.store_away_since is not None:
+        yield printable(
+            f"the server can't use etcd since {fleet.store_away_since}: nodes and counts may have changed meanwhile"
+        )
 
 
 def nodes_without_instances(fleet: Fleet, *, only_silent: bool = False) -> Iterator[str]:

@@ -22,12 +22,14 @@ class Fleet:
         is_whole: Every worker has answered.
         is_cut: There are more instances than the caller wanted.
         nodes: The nodes of the server's cluster, as the server sends them. If a node was silent on any page, it is silent.
+        store_away_since: Since when the server can't use the store of its cluster. None if it can, or if there is no cluster.
     """
 
     keys: tuple[dict[str, Any], ...]
     is_whole: bool
     is_cut: bool = False
     nodes: tuple[dict[str, Any], ...] = ()
+    store_away_since: str | None = None
 
     @property
     def is_complete(self) -> bool:
@@ -66,6 +68,7 @@ def read_fleet(server: Server, parameters: Mapping[str, str], most: int) -> Flee
     keys: dict[tuple[str, str, str], dict[str, Any]] = {}
     nodes: dict[str, dict[str, Any]] = {}
     is_whole, is_cut, room = True, False, most
+    away_since: str | None = None
     page = {**parameters, "limit": str(_PAGE)}
     for _ in range(_MOST_PAGES):
         # A cursor is a position, so the filter may change between pages. "none" lists keys without instances.
@@ -82,10 +85,13 @@ def read_fleet(server: Server, parameters: Mapping[str, str], most: int) -> Flee
             for node in listing.get("nodes", ()):
                 if node["silent"] or node["name"] not in nodes:
                     nodes[node["name"]] = node
+            store = listing.get("store", {})
+            if store.get("status", "UP") != "UP":
+                away_since = str(store["since"])
             after = listing["next"]
         except (KeyError, TypeError, AttributeError):
             raise CtlError("this vortexctl doesn't understand the server's answer; is it a vortexd?") from None
         if after is None:
-            return Fleet(tuple(keys.values()), is_whole, is_cut, tuple(nodes.values()))
+            return Fleet(tuple(keys.values()), is_whole, is_cut, tuple(nodes.values()), away_since)
         page["after"] = str(after)
     raise CtlError("the server's list of instances doesn't end")

@@ -16,7 +16,7 @@ import attrs
 
 from ..core.text import printable
 from .errors import CtlError
-from .fleet import name_of, nodes_without_instances, summary
+from .fleet import name_of, nodes_without_instances, store_away, summary
 from .instances import Fleet, add_key_arguments, asked_for, read_fleet
 from .server import TIMEOUT, Server, Unreachable, add_server_arguments, duration, server_of
 
@@ -73,6 +73,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps({"reached": outcome is True, "keys": waiting.fleet.keys if waiting.fleet else []}))
     elif outcome:
         print("\n".join(map(summary, waiting.fleet.keys if waiting.fleet else ())))
+    for line in store_away(waiting.fleet) if waiting.fleet else ():
+        print(f"vortexctl: warning: {line}", file=sys.stderr)
     if outcome:
         return 0
     if waiting.unreachable is not None:

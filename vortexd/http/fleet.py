@@ -16,7 +16,7 @@ import orjson
 
 from ..auth import Right
 from ..core.errors import RemoteError
-from ..core.model import Key
+from ..core.model import ClusterReport, Key
 from ..core.text import rfc3339
 from ..fleet import (
     CURRENT,
@@ -76,6 +76,10 @@ class Nodes(Protocol):
 
     async def pages(self, question: Question) -> NodePages:
         """Return a page of each other node whose instances or counts are known."""
+        ...
+
+    def report(self) -> ClusterReport:
+        """Return the state of the cluster, as this node sees it."""
         ...
 
 
@@ -159,10 +163,12 @@ _SCHEMAS: dict[str, Schema] = {
                 )
             ),
             nodes_silent=COUNT,
+            store=an_object(status={"enum": ["UP", "AWAY"]}, since=TIME),
         ),
         "workers_silent",
         "nodes",
         "nodes_silent",
+        "store",
     ),
 }
 _FLEET_PARAMETERS = [
@@ -232,7 +238,7 @@ class FleetPages(Endpoint):
             question, has_more = _shortened(question)
             everywhere = partial(self._everywhere, question, self._nodes, has_more=has_more)
             page, silent, found = await self._rounds.shared((question, has_more), everywhere)
-            members = _members(page, found) | _nodes(found)
+            members = _members(page, found) | _nodes(found) | _store(self._nodes.report())
         if self._peers.are_there:
             members["workers_silent"] = silent
         return validated(request, orjson.dumps(members), JSON, {})
@@ -303,6 +309,14 @@ def _nodes(nodes: Sequence[NodeView]) -> dict[str, Any]:
         for each in nodes
     ]
     return {"nodes": shown, "nodes_silent": sum(not each.is_whole for each in nodes)}
+
+
+def _store(report: ClusterReport) -> dict[str, Any]:
+    """Return whether this node can use the cluster's store. While it can't, nodes and counts may be those of before.
+
+    The last error isn't shown, because the right `admin` is needed to learn where the store is.
+    """
+    return {"store": {"status": "UP" if report.is_up else "AWAY", "since": rfc3339(report.since)}}
 
 
 def _key(state: KeyState, nodes: Sequence[NodeView] | None) -> dict[str, Any]:
