@@ -242,6 +242,32 @@ def test_a_server_without_etcd_is_a_warning(
     assert f"vortexctl: warning: {ETCD}" == capsys.readouterr().err.splitlines()[0]
 
 
+BEHIND = {"behind": True}
+
+
+def test_a_server_that_is_behind_has_not_the_version_to_wait_for(capsys: pytest.CaptureFixture[str]) -> None:
+    former = key(REJECTED, connected=2, applied=1, rejected=1) | BEHIND
+    status, server = wait(page(former), page(key(connected=2, applied=2, version="v3") | {"behind": False}))
+
+    assert (0, 2) == (status, len(server.asked))
+    assert "billing:prod:main  v3  2 of 2 applied (100 %)\n" == capsys.readouterr().out
+
+
+def test_a_server_that_stays_behind_is_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    status, _ = wait(page(key(connected=1, applied=1) | BEHIND), more=("--timeout", "0", "--version", "v2"))
+
+    assert 1 == status
+    assert [
+        "vortexctl: billing:prod:main  v2  1 of 1 applied (100 %)",
+        "vortexctl: the server is behind for billing:prod:main: another node of its cluster has a newer version",
+    ] == capsys.readouterr().err.splitlines()
+
+
+def test_a_key_without_instances_holds_up_nothing_if_it_is_behind() -> None:
+    status, _ = wait(page(key(connected=1, applied=1), key(gone=1) | BEHIND), more=("--timeout", "0"))
+    assert 0 == status
+
+
 def test_a_node_without_an_address_does_not_hold_up_the_wait() -> None:
     status, _ = wait(page(key(connected=1, applied=1), nodes=[node("a"), UNLISTED], nodes_silent=0))
     assert 0 == status

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import attrs
 import orjson
 import pytest
 import trio
@@ -14,7 +15,7 @@ from vortexd.auth import Authority, Forbidden, Grant, Right
 from vortexd.auth.gate import Admission
 from vortexd.auth.principal import Kind, Principal
 from vortexd.core.errors import RemoteError
-from vortexd.core.model import ClusterReport, Key
+from vortexd.core.model import ClusterOrder, ClusterReport, Key
 from vortexd.core.patterns import parse_pattern
 from vortexd.fleet import LAST, Fleet, Instance, KeyState, NodePages, NodeView, Page, Question, Record, make_ack
 from vortexd.http.endpoint import Request, Response
@@ -489,6 +490,30 @@ async def test_the_answer_says_whether_the_node_can_use_the_store_but_not_why(is
     nodes.state = ClusterReport("shop", "a", is_up, NOW - 1, "http://etcd:2379 is away", (), None)
 
     assert {"status": status, "since": "2030-03-17T17:46:39.000Z"} == (await clustered(fleet(ORDERS), nodes))["store"]
+
+
+@pytest.mark.parametrize(
+    ("label", "behind", "expected"),
+    [
+        ("main", (), False),
+        ("main", ("dev", "main"), True),
+        ("main", ("mai", "maint"), False),
+        ("dev,main", ("main",), True),
+        ("dev,main", ("dev,main",), False),
+    ],
+)
+async def test_a_key_is_behind_if_another_node_has_a_newer_state_of_its_label(
+    label: str, behind: tuple[str, ...], expected: bool
+) -> None:
+    nodes = FakeNodes(views=SERVING)
+    nodes.state = attrs.evolve(nodes.state, order=ClusterOrder("ab", behind, ()))
+    [key] = (await clustered(fleet(Key("orders", "prod", label)), nodes))["keys"]
+
+    assert expected is key["behind"]
+
+
+async def test_without_a_cluster_no_key_is_behind() -> None:
+    assert "behind" not in (await shown(fleet(ORDERS)))["keys"][0]
 
 
 # After a restart.

@@ -117,8 +117,10 @@ class Goal:
     fails_early: bool = True
 
     def means(self, key: dict[str, Any]) -> bool:
-        """Whether the server's version of a key is the expected version."""
+        """Whether the server's version of a key is the expected version. If another node has a newer one, it isn't."""
         version = key["version"]
+        if key.get("behind"):
+            return False
         return version is not None and self.version in (None, version) and self.not_version != version
 
     def is_reached(self, fleet: Fleet) -> bool:
@@ -179,7 +181,9 @@ class Waiting:
             return
         for key in fleet.keys:
             yield summary(key)
-            if key["counts"]["connected"] and not self._goal.means(key):
+            if key.get("behind"):
+                yield f"the server is behind for {name_of(key)}: another node of its cluster has a newer version"
+            elif key["counts"]["connected"] and not self._goal.means(key):
                 yield f"the server has version {key['version']} of {name_of(key)}, which isn't the expected version"
         if not fleet.is_whole:
             yield "a worker of the server hasn't answered"

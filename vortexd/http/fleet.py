@@ -129,25 +129,31 @@ _SCHEMAS: dict[str, Schema] = {
     "Fleet": optional(
         an_object(
             keys=a_list(
-                an_object(
-                    **KEY,
-                    version=nullable(VERSION),
-                    counts=optional(an_object(**_COUNTS, away=COUNT, before_restart=COUNT), "away", "before_restart"),
-                    percent=nullable({"type": "number", "minimum": 0, "maximum": 100}),
-                    instances=a_list(
-                        optional(
-                            an_object(
-                                name=TEXT,
-                                connection=nullable(TEXT),
-                                state=_INSTANCE_STATE,
-                                since=TIME,
-                                ack=nullable(_ACK),
-                                shares_name={"type": "boolean"},
-                                before_restart=_ACK,
-                            ),
-                            "before_restart",
-                        )
+                optional(
+                    an_object(
+                        **KEY,
+                        version=nullable(VERSION),
+                        counts=optional(
+                            an_object(**_COUNTS, away=COUNT, before_restart=COUNT), "away", "before_restart"
+                        ),
+                        percent=nullable({"type": "number", "minimum": 0, "maximum": 100}),
+                        instances=a_list(
+                            optional(
+                                an_object(
+                                    name=TEXT,
+                                    connection=nullable(TEXT),
+                                    state=_INSTANCE_STATE,
+                                    since=TIME,
+                                    ack=nullable(_ACK),
+                                    shares_name={"type": "boolean"},
+                                    before_restart=_ACK,
+                                ),
+                                "before_restart",
+                            )
+                        ),
+                        behind={"type": "boolean"},
                     ),
+                    "behind",
                 )
             ),
             next=nullable(TEXT),
@@ -238,7 +244,8 @@ class FleetPages(Endpoint):
             question, has_more = _shortened(question)
             everywhere = partial(self._everywhere, question, self._nodes, has_more=has_more)
             page, silent, found = await self._rounds.shared((question, has_more), everywhere)
-            members = _members(page, found) | _nodes(found) | _store(self._nodes.report())
+            report = self._nodes.report()
+            members = _members(page, found, report.order.behind) | _nodes(found) | _store(report)
         if self._peers.are_there:
             members["workers_silent"] = silent
         return validated(request, orjson.dumps(members), JSON, {})
@@ -286,8 +293,12 @@ def _shortened(question: Question) -> tuple[Question, bool]:
     return attrs.evolve(question, keys=tuple(keys[:most])), len(keys) > most
 
 
-def _members(page: Page, nodes: Sequence[NodeView] | None = None) -> dict[str, Any]:
+def _members(page: Page, nodes: Sequence[NodeView] | None = None, behind: Collection[str] = ()) -> dict[str, Any]:
     members: dict[str, Any] = {"keys": [_key(each, nodes) for each in page.keys], "next": None}
+    if nodes is not None:
+        for each, shown in zip(page.keys, members["keys"], strict=True):
+            # A key of several labels is behind if any of them is.
+            shown["behind"] = not set(behind).isdisjoint(each.key.label.split(","))
     if page.next is not None:
         key, name, connection = page.next
         text = orjson.dumps([*attrs.astuple(key), name, connection])
