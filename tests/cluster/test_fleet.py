@@ -254,7 +254,7 @@ async def test_a_node_that_drains_is_not_whole(stage: Stage, address: str) -> No
 
 async def test_a_node_without_an_address_is_counted_from_its_summary(stage: Stage) -> None:
     stage.node("b", "")
-    reason = "it advertises no address"
+    reason = "it advertises no address; set its cluster.advertise"
     assert NodeView("b", "serving", "unknown", None, reason, is_whole=False) == (await stage.pages()).nodes[0]
     stage.summary("b", 0, state())
     found = await stage.pages()
@@ -266,7 +266,10 @@ async def test_while_the_store_is_away_the_summary_of_a_node_without_an_address_
     stage.summary("b", 0, state())
     stage.state.failed("watch", "gone")
     [view, _] = (await stage.pages()).nodes
-    assert NodeView("b", "serving", "last", NOW, "it advertises no address", is_whole=False) == view
+    assert (
+        NodeView("b", "serving", "last", NOW, "it advertises no address; set its cluster.advertise", is_whole=False)
+        == view
+    )
 
 
 @pytest.mark.parametrize("reads", [False, True])

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from vortexd.ctl import cli
-from vortexd.ctl.fleet import ago
+from vortexd.ctl.fleet import ago, summary
 
 from .answering import answering
 
@@ -140,19 +140,24 @@ def node(name: str, **members: object) -> dict[str, Any]:
 
 AWAY = node("b", state="away", silent=True, counts="last", as_of="2030-01-01T00:00:00Z", reason="it is away")
 UNKNOWN = node("c", silent=True, counts="unknown", reason="no \x1b route")
-UNLISTED = node("d", reason="it advertises no address")
+UNLISTED = node("d", reason="it advertises no address; set its cluster.advertise")
+
+
+FORGET = "; if it won't come back: vortexctl cluster forget b"
 
 
 def test_nodes_whose_instances_are_not_listed_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     nodes = [node("a"), AWAY, UNKNOWN, UNLISTED]
-    with answering(page(key(connected=3, applied=3, away=2), nodes=nodes, nodes_silent=2)) as server:
+    with answering(
+        page(key(connected=3, applied=3, away=2) | {"percent": 60.0}, nodes=nodes, nodes_silent=2)
+    ) as server:
         assert 0 == cli.main(["fleet", "--server", server.url])
 
     assert [
-        "billing:prod:main  v2  3 of 3 applied (100 %), 2 away",
-        "node b: it is away; its counts are those of 2030-01-01T00:00:00Z",
+        "billing:prod:main  v2  3 of 3 applied (60 % of 5, with those away), 2 away",
+        f"node b: it is away; its counts are those of 2030-01-01T00:00:00Z{FORGET}",
         "node c: no \\x1b route; its instances aren't counted",
-        "node d: it advertises no address",
+        "node d: it advertises no address; set its cluster.advertise",
     ] == capsys.readouterr().out.splitlines()
 
 
@@ -163,6 +168,26 @@ def test_json_has_the_nodes_and_is_complete_only_if_none_is_silent(
     with answering(page(nodes=nodes, nodes_silent=0)) as server:
         cli.main(["fleet", "--json", "--server", server.url])
     assert {"keys": [], "complete": complete, "nodes": nodes} == json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("counts", "percent", "text"),
+    [
+        ({"connected": 4, "applied": 3}, 75.0, "3 of 4 applied (75 %)"),
+        ({"connected": 3, "applied": 3, "away": 0}, 100.0, "3 of 3 applied (100 %)"),
+        ({"connected": 3, "applied": 3, "away": 1}, 75.0, "3 of 3 applied (75 % of 4, with those away), 1 away"),
+        ({"away": 2}, 0.0, "0 of 0 applied (0 % of 2, with those away), 2 away"),
+        ({"gone": 1}, None, "0 of 0 applied, 1 gone"),
+        (
+            {"connected": 3, "applied": 3},
+            99.99,
+            "3 of 3 applied (99.99 %, because a node's instances are unknown)",
+        ),
+        ({"connected": 50_000, "applied": 49_999}, 99.99, "49999 of 50000 applied (99.99 %)"),
+    ],
+)
+def test_a_percentage_says_what_it_counts(counts: dict[str, int], percent: float | None, text: str) -> None:
+    assert f"billing:prod:main  v2  {text}" == summary(key(**counts) | {"percent": percent})
 
 
 STORE_AWAY = {"status": "AWAY", "since": "2030-01-01T00:00:00.000Z"}
@@ -208,7 +233,7 @@ def test_what_was_acknowledged_before_a_restart_is_said_to_be_that(
         cli.main(["fleet", "--server", server.url])
 
     assert [
-        "billing:prod:main  v2  0 of 1 applied (0 %), 1 silent, 1 gone, 2 acknowledged only before the restart",
-        "  a  silent  1 m  applied v2 before the restart",
-        "  b  gone    1 m  rejected v1 before the restart: no\\x1b[2J room; same name as another, connection id-b",
+        "billing:prod:main  v2  0 of 1 applied (0 %), 1 silent, 1 gone, 2 acknowledged only before the server's restart",
+        "  a  silent  1 m  applied v2 before the server's restart",
+        "  b  gone    1 m  rejected v1 before the server's restart: no\\x1b[2J room; same name as another, connection id-b",
     ] == capsys.readouterr().out.splitlines()

@@ -13,7 +13,7 @@ from vortexd.ctl.wait import Goal, Waiting
 from vortexd.process.peers import ANSWER_TIMEOUT
 
 from .answering import Answering, Said, answering
-from .test_fleet import AWAY, ETCD, STORE_AWAY, UNKNOWN, UNLISTED, instance, key, node, page
+from .test_fleet import AWAY, ETCD, FORGET, STORE_AWAY, UNKNOWN, UNLISTED, instance, key, node, page
 
 REJECTED = instance("b", "rejected", ack={"version": "v2", "status": "rejected", "error": "no room", "at": ""})
 
@@ -206,8 +206,8 @@ def test_while_a_node_is_silent_the_wait_goes_on_and_names_it(percent: str, caps
     printed = capsys.readouterr()
     assert "" == printed.out
     assert [
-        "vortexctl: billing:prod:main  v2  3 of 3 applied (99.99 %)",
-        "vortexctl: node b: it is away; its counts are those of 2030-01-01T00:00:00Z",
+        "vortexctl: billing:prod:main  v2  3 of 3 applied (99.99 %, because a node's instances are unknown)",
+        f"vortexctl: node b: it is away; its counts are those of 2030-01-01T00:00:00Z{FORGET}",
         "vortexctl: node c: no \\x1b route; its instances aren't counted",
     ] == printed.err.splitlines()
 

@@ -203,7 +203,11 @@ async def test_a_node_without_an_address_is_counted_and_its_instances_are_not_li
             until(lambda: (key(a)["counts"].get("applied"), states(a)) == (2, {"a1": "applied"}))
             assert {"a1": "applied", "b1": "applied"} == states(b)
             [found] = [each for each in fleet(a)["nodes"] if each["reason"]]
-            assert ("b", False, "it advertises no address") == (found["name"], found["silent"], found["reason"])
+            assert ("b", False, "it advertises no address; set its cluster.advertise") == (
+                found["name"],
+                found["silent"],
+                found["reason"],
+            )
             assert 0 == (await vortexctl("wait", a)).returncode
 
 

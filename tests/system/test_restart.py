@@ -83,9 +83,9 @@ async def test_what_was_acknowledged_before_a_restart_is_shown_as_that(
             waited = await vortexctl("wait", server, "--timeout", "1s")
             assert 1 == waited.returncode
             shown = await vortexctl_fleet(server)
-            assert "0 of 3 applied (0 %), 3 silent, 2 acknowledged only before the restart" in shown
-            assert f"applied {key(server)['version']} before the restart" in shown
-            assert f"rejected {key(server)['version']} before the restart: no room" in shown
+            assert "0 of 3 applied (0 %), 3 silent, 2 acknowledged only before the server's restart" in shown
+            assert f"applied {key(server)['version']} before the server's restart" in shown
+            assert f"rejected {key(server)['version']} before the server's restart: no room" in shown
             await check_console(server)
 
             for client in clients.values():
@@ -103,7 +103,7 @@ async def check_console(server: Server) -> None:
     async with open_page() as page:
         await page.go(f"http://127.0.0.1:{server.port}/console/#clients")
         body = "document.querySelector('#clients-body')"
-        await page.wait(f"{body}?.innerText.includes('acknowledged only before the restart')")
+        await page.wait(f'{body}?.innerText.includes("acknowledged only before the server\'s restart")')
         assert "0 % 0 0 3 0 2" in (await page.evaluate(f"{body}.innerText")).replace("\t", " ")
         assert [] == page.complaints
 

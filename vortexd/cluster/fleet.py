@@ -24,7 +24,7 @@ from .warnings import RecordWarnings
 
 # The path of questions about the fleet.
 FLEET_PATH = "/api/v1/cluster/fleet"
-_NO_ADDRESS = "it advertises no address"
+_NO_ADDRESS = "it advertises no address; set its cluster.advertise"
 _REASONS = {AWAY: "it is away", DRAINING: "it drains"}
 _NOT_READ = "it hasn't read the cluster's store yet, so it knows no other node"
 # The end of the year 9999, which RFC 3339 can still express.

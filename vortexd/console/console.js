@@ -386,7 +386,7 @@ function fleet({ keys, nodes }) {
   );
   return [
     element("h3", {}, "Acknowledgements"),
-    table(["Key", "Version", "Share applied", ...states, ...(hasRestarted ? ["acknowledged only before the restart"] : [])], rows),
+    table(["Key", "Version", "Share applied", ...states, ...(hasRestarted ? ["acknowledged only before the server's restart"] : [])], rows),
     element("ul", {}, ...rejected),
     ...shown,
   ];

@@ -74,7 +74,10 @@ def nodes_without_instances(fleet: Fleet, *, only_silent: bool = False) -> Itera
     for node in fleet.nodes:
         if node["reason"] and (node["silent"] or not only_silent):
             counts = {"last": f"; its counts are those of {node['as_of']}", "unknown": "; its instances aren't counted"}
-            yield printable(f"node {node['name']}: {node['reason']}{counts.get(node['counts'], '')}")
+            # `vortexctl cluster forget` refuses nodes in other states.
+            remedy = f"; if it won't come back: vortexctl cluster forget {node['name']}"
+            end = remedy if node["state"] == "away" else ""
+            yield printable(f"node {node['name']}: {node['reason']}{counts.get(node['counts'], '')}{end}")
 
 
 def name_of(key: dict[str, Any]) -> str:
@@ -85,11 +88,23 @@ def name_of(key: dict[str, Any]) -> str:
 def summary(key: dict[str, Any]) -> str:
     """Return one line: the key, the server's version, and how many instances have applied it."""
     counts = key["counts"]
-    percent = "" if key["percent"] is None else f" ({key['percent']:g} %)"
     others = "".join(f", {counts[state]} {state}" for state in (*_STATES[1:], "away") if counts.get(state))
     if counts.get("before_restart"):
-        others += f", {counts['before_restart']} acknowledged only before the restart"
-    return f"{name_of(key)}  {key['version'] or '-'}  {counts['applied']} of {counts['connected']} applied{percent}{others}"
+        others += f", {counts['before_restart']} acknowledged only before the server's restart"
+    applied = f"{counts['applied']} of {counts['connected']} applied{_share(key)}"
+    return f"{name_of(key)}  {key['version'] or '-'}  {applied}{others}"
+
+
+def _share(key: dict[str, Any]) -> str:
+    """Return the percentage of a key, and what it counts if that isn't only the connected instances."""
+    counts, percent = key["counts"], key["percent"]
+    if percent is None:
+        return ""
+    if away := counts.get("away"):
+        return f" ({percent:g} % of {counts['connected'] + away}, with those away)"
+    if percent < 100 and counts["applied"] == counts["connected"]:
+        return f" ({percent:g} %, because a node's instances are unknown)"
+    return f" ({percent:g} %)"
 
 
 def _row(instance: dict[str, Any], version: str | None, now: float) -> Sequence[str]:
@@ -101,7 +116,7 @@ def _row(instance: dict[str, Any], version: str | None, now: float) -> Sequence[
         remarks.append(f"{ack['status']} {ack['version']}")
     if former := instance.get("before_restart"):
         reason = f": {former['error']}" if former.get("error") else ""
-        remarks.append(f"{former['status']} {former['version']} before the restart{reason}")
+        remarks.append(f"{former['status']} {former['version']} before the server's restart{reason}")
     if instance["shares_name"]:
         remarks.append(f"same name as another, connection {instance['connection']}")
     return (
