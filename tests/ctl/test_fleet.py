@@ -186,7 +186,7 @@ def test_json_has_the_nodes_and_is_complete_only_if_none_is_silent(
         ({"connected": 50_000, "applied": 49_999}, 99.99, "49999 of 50000 applied (99.99 %)"),
     ],
 )
-def test_a_percentage_says_what_it_counts(counts: dict[str, int], percent: float | None, text: str) -> None:
+def test_a_percentage_says_what_it_counts(counts: dict[str, Any], percent: float | None, text: str) -> None:
     assert f"billing:prod:main  v2  {text}" == summary(key(**counts) | {"percent": percent})
 
 
