@@ -13,7 +13,16 @@ import pytest
 
 from tests import certificates
 from vortexd.ctl.errors import CtlError
-from vortexd.ctl.server import Refused, Server, Unreachable, add_server_arguments, duration, read_token, server_of
+from vortexd.ctl.server import (
+    Refused,
+    Server,
+    TooSlow,
+    Unreachable,
+    add_server_arguments,
+    duration,
+    read_token,
+    server_of,
+)
 
 from .answering import answering
 
@@ -113,7 +122,7 @@ def test_a_proxy_of_the_environment_is_not_asked(monkeypatch: pytest.MonkeyPatch
 def test_a_port_where_nobody_is_and_one_where_nobody_speaks() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
-        with pytest.raises(Unreachable, match=r"didn't answer completely within 0\.2 s"):
+        with pytest.raises(TooSlow, match=r"didn't answer completely within 0\.2 s"):
             Server(f"http://127.0.0.1:{port}", timeout=0.2).get("/")
     with pytest.raises(Unreachable, match="can't be reached: connection refused; is vortexd running there"):
         Server(f"http://127.0.0.1:{port}").get("/")
@@ -149,10 +158,10 @@ def saying(*parts: bytes, pause: float = 0.0) -> Iterator[str]:
 def test_who_answers_byte_by_byte_gets_no_more_time() -> None:
     head = b"HTTP/1.1 200 OK\r\n"
     with saying(*([head, *[b"X"] * 10_000]), pause=0.05) as url:
-        with pytest.raises(Unreachable, match="didn't answer completely"):
+        with pytest.raises(TooSlow, match="didn't answer completely"):
             Server(url, timeout=0.3).get("/")
     with saying(head + b"Content-Length: 10000\r\n\r\n", *[b"X"] * 10_000, pause=0.05) as url:
-        with pytest.raises(Unreachable, match="didn't answer completely"):
+        with pytest.raises(TooSlow, match="didn't answer completely"):
             Server(url, timeout=0.3).get("/")
 
 

@@ -9,6 +9,7 @@ import pytest
 from vortexd.cluster.questions import DEADLINE
 from vortexd.ctl import cli
 from vortexd.ctl.instances import Fleet
+from vortexd.ctl.server import Server, TooSlow, Unreachable
 from vortexd.ctl.wait import Goal, Waiting
 from vortexd.process.peers import ANSWER_TIMEOUT
 
@@ -266,6 +267,43 @@ def test_a_server_that_stays_behind_is_the_reason(capsys: pytest.CaptureFixture[
 def test_a_key_without_instances_holds_up_nothing_if_it_is_behind() -> None:
     status, _ = wait(page(key(connected=1, applied=1), key(gone=1) | BEHIND), more=("--timeout", "0"))
     assert 0 == status
+
+
+SILENT_WORKER = page(key(connected=1, applied=1), workers_silent=1)
+WHOLE = page(key(connected=2, applied=1))
+
+
+@pytest.mark.parametrize(
+    ("before", "error", "expected"),
+    [
+        (SILENT_WORKER, TooSlow, 1),
+        (page(key(connected=1), nodes=[UNKNOWN], nodes_silent=1), TooSlow, 1),
+        (SILENT_WORKER, Unreachable, 3),
+        (WHOLE, TooSlow, 3),
+    ],
+)
+def test_a_request_that_is_slow_at_the_end_is_blamed_on_the_worker_or_node_that_was_silent_before(
+    before: Said,
+    error: type[Unreachable],
+    expected: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    get, seen = Server.get, list[str]()
+
+    def answered(self: Server, path: str, parameters: Any = ()) -> Any:
+        seen.append(path)
+        if len(seen) > 1:
+            raise error("it is slow")
+        return get(self, path, parameters)
+
+    monkeypatch.setattr(Server, "get", answered)
+    status, _ = wait(before, more=("--timeout", "1s"))
+
+    assert (expected, 2) == (status, len(seen))
+    said = capsys.readouterr().err
+    assert "it is slow" in said
+    assert (expected == 1) == ("hasn't answered" in said or "no \\x1b route" in said)
 
 
 def test_a_node_without_an_address_does_not_hold_up_the_wait() -> None:

@@ -42,6 +42,10 @@ class Unreachable(CtlError):
     """The server doesn't answer, or isn't ready. A later request may succeed."""
 
 
+class TooSlow(Unreachable):
+    """The server didn't answer completely in time."""
+
+
 class Refused(CtlError):
     """The server has answered with a refusal.
 
@@ -201,9 +205,7 @@ class Server:
                 body = self._body(response)
                 return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, body)
         except TimeoutError:
-            raise Unreachable(
-                f"{self.url} didn't answer completely within {self.timeout:g} s; try again later"
-            ) from None
+            raise TooSlow(f"{self.url} didn't answer completely within {self.timeout:g} s; try again later") from None
         except ssl.SSLCertVerificationError as error:
             why = f"{self.url} presents a certificate that isn't trusted: {error.verify_message.rstrip('.').lower()}"
             raise Unreachable(f"{why}; name its authority's file with --ca-file") from None

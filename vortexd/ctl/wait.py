@@ -18,7 +18,7 @@ from ..core.text import printable
 from .errors import CtlError
 from .fleet import name_of, nodes_without_instances, store_away, summary
 from .instances import Fleet, add_key_arguments, asked_for, read_fleet
-from .server import TIMEOUT, Server, Unreachable, add_server_arguments, duration, server_of
+from .server import TIMEOUT, Server, TooSlow, Unreachable, add_server_arguments, duration, server_of
 
 _INTERVAL = 1.0
 # Seconds for the last request, even if less time is left. A server asks its workers twice, for at most 1 s each, and the other nodes for
@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"vortexctl: warning: {line}", file=sys.stderr)
     if outcome:
         return 0
-    if waiting.unreachable is not None:
+    if waiting.unreachable is not None and not waiting.is_slowed:
         raise waiting.unreachable
     for line in waiting.why():
         print(f"vortexctl: {line}", file=sys.stderr)
@@ -155,6 +155,14 @@ class Waiting:
         self.fleet: Fleet | None = None
         self.unreachable: Unreachable | None = None
 
+    @property
+    def is_slowed(self) -> bool:
+        """Whether the last request took too long, and the answer before it named a worker or node that is silent.
+
+        The connection may have gone to that worker, so another request may well succeed.
+        """
+        return isinstance(self.unreachable, TooSlow) and self.fleet is not None and not self.fleet.is_complete
+
     def look(self, timeout: float) -> bool | None:
         """Ask the server once, for at most `timeout` seconds. Return True if the goal is reached, False if it can't be, and None if it isn't yet.
 
@@ -191,7 +199,9 @@ class Waiting:
         for key, each in fleet.instances:
             ack = each["ack"] or {}
             yield printable(f"rejected by {each['name']} ({name_of(key)}): {ack.get('error') or 'it gave no reason'}")
-        if not self._goal.is_lost(fleet):
+        if self.unreachable is not None:
+            yield str(self.unreachable)
+        elif not self._goal.is_lost(fleet):
             yield from self._silent()
 
     def _silent(self) -> Iterator[str]:
