@@ -13,6 +13,7 @@ from vortexd.observe.publication import Publication
 from vortexd.pipeline.broadcast import Broadcaster, Subscriber
 from vortexd.pipeline.encoder import Encoder
 from vortexd.pipeline.former_states import FormerSources
+from vortexd.pipeline.key_history import Commits
 from vortexd.pipeline.key_usage import KeyUsage
 from vortexd.pipeline.order import Order
 from vortexd.pipeline.pipeline import Pipeline
@@ -54,6 +55,7 @@ class Wired:
         formats: FormatSettings | None = None,
         collector: Collector | None = None,
         sources: FormerSources | None = None,
+        commits: Commits | None = None,
     ) -> None:
         formats = formats or FormatSettings()
         history = history or HistorySettings()
@@ -64,7 +66,7 @@ class Wired:
         self.registry: Registry[Subscriber] = registry if registry is not None else Registry()
         self.key_usage = KeyUsage(self.store, self.registry, history)
         self.broadcaster = broadcaster(self.registry, self.encoder.change, trio.current_time)
-        self.reader = ConfigReader(self.store, trio.CapacityLimiter(2), sources=sources)
+        self.reader = ConfigReader(self.store, trio.CapacityLimiter(2), sources=sources, commits=commits)
         self.publisher = Publisher(
             formats,
             self.store,

@@ -34,6 +34,7 @@ from .http.endpoint import Endpoint
 from .http.explain import Explain
 from .http.fleet import FleetPages
 from .http.fleet_arrivals import FleetArrivals
+from .http.history import History
 from .http.key_list import KeyList
 from .http.monitor import Monitor
 from .http.routes import Routes, standard_routes
@@ -330,9 +331,9 @@ def _stages(settings: Settings, keyring: Keyring, metrics: Metrics, process: Pro
     own = [*own_files(settings), *process.own]
     sources = open_sources(settings, os.environ, Random(), own, process.memory, key_usage.main_labels)
     metrics.watch_sources(sources.reports)
-    # The reader asks the sources for three things: a label that no client has asked for yet, the commit before a given
-    # commit, and the states before the served one. The reader has threads of its own, so publications don't wait behind requests.
-    reader = ConfigReader(store, trio.CapacityLimiter(2), sources.load, sources.before, sources)
+    # The reader asks the sources for four things: a label that no client has asked for yet, the commit before a given
+    # commit, the states before the served one, and the commits of labels. The reader has threads of its own, so publications don't wait behind requests.
+    reader = ConfigReader(store, trio.CapacityLimiter(2), sources.load, sources.before, sources, sources)
     collector = Collector()
     publisher = Publisher(
         settings.formats,
@@ -374,6 +375,7 @@ def _routes(
             Connections(websockets.connected, peers),
             Explain(stages.reader),
             Difference(stages.reader, timestamp()),
+            History(stages.reader),
             fleet,
             *(_cluster_endpoints(cluster, fleet) if cluster is not None else ()),
             KeyList(stages.reader),

@@ -1,7 +1,7 @@
 """`/api/v1/diff` over HTTP: sides, forms and rights."""
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import attrs
@@ -12,10 +12,12 @@ from tests.fakes import config, open_gate
 from tests.http.serving import Response, Serving, serving
 from vortexd.auth import Authority, Gate, Tokens, load_tokens
 from vortexd.auth.tokens import digest_of
+from vortexd.core.commits import Commit
 from vortexd.core.errors import FormatError, ResolveError, UnknownLabel
-from vortexd.core.model import BrokenFile, Config, Json, Key, Names, Served
+from vortexd.core.model import BrokenFile, Config, Json, Key, Names, Origin, Served
 from vortexd.core.version import version_of
 from vortexd.http.difference import Difference
+from vortexd.pipeline.key_history import Document
 
 TOKEN = "vt_" + "x" * 43
 # The label's name could be a version.
@@ -24,6 +26,13 @@ KEY = Key("shop", "dev", "main")
 
 
 SINCE = "2026-01-01T00:00:00.000Z"
+
+
+# The newest first. The key can't be resolved at the last one.
+COMMITS = [
+    Commit(Origin(letter * 40, "Ada", f"2026-01-0{9 - number}T12:00:00Z"), None, ())
+    for number, letter in enumerate("abc")
+]
 
 
 class FakeHistorian:
@@ -62,6 +71,14 @@ class FakeHistorian:
     async def before(self, key: Key) -> Config | None:
         self.asked_before.append(key)
         return self.former
+
+    async def document_at(
+        self, key: Key, choose: Callable[[Sequence[Commit]], Commit]
+    ) -> tuple[Commit, Document | None]:
+        self.asked.append(key)
+        commit = choose(COMMITS)
+        number = COMMITS.index(commit)
+        return commit, None if number == 2 else Document(f"{number:016}", b'{"a":%d}' % (10 + number))
 
     def broken_for(self, key: Key) -> list[BrokenFile]:
         return self.broken.get(key, [])
@@ -323,3 +340,58 @@ async def test_what_the_history_knows_is_asked_of_no_commit(query: str) -> None:
         await http.ask(f"/api/v1/diff/shop/dev?{query.format(*line.versions)}")
 
     assert [] == line.asked_before
+
+
+# Commits and times.
+
+
+@pytest.mark.parametrize(
+    ("query", "changes"),
+    [
+        ("from=commit:aaaa", [a(10, 2), {"op": "add", "path": "/same", "new": True}]),
+        (f"from=commit:{'b' * 40}&to=commit:{'a' * 40}", [a(11, 10)]),
+        ("from=date:2026-01-09&to=date:2026-01-09T12:00:00Z", [a(11, 10)]),
+        ("from=date:2026-01-09T11:59:59&to=date:2026-01-09T14:00:00%2B02:00", [a(11, 10)]),
+        ("from=date:2026-01-09T13:00:00%2B02:00&to=commit:bbbb", []),
+        ("from=commit:bbbb&to=version:{0}", [a(11, 0), {"op": "add", "path": "/same", "new": True}]),
+    ],
+)
+async def test_a_side_may_be_a_commit_or_a_time(query: str, changes: list[object]) -> None:
+    answer = await asked(query)
+
+    assert (200, changes) == (answer.status, json.loads(answer.body)["changes"])
+
+
+async def test_a_side_from_a_commit_names_it() -> None:
+    query = "from=commit:bbbb&to=commit:aaaa"
+    answer = await asked(query)
+    table = (await asked(query + "&format=table")).body.decode()
+
+    assert {"label": "main", "version": f"{1:016}", "commit": "b" * 40} == json.loads(answer.body)["from"]
+    assert {"label": "main", "version": f"{0:016}", "commit": "a" * 40} == json.loads(answer.body)["to"]
+    assert f"{0:016}" == answer.headers["x-vortex-version"]
+    assert f"main@{1:016} (commit {'b' * 12}) -> main@{0:016} (commit {'a' * 12})" in table
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "said"),
+    [
+        ("from=commit:abc", 400, "4 to 64 hex digits"),
+        ("from=commit:AAAA", 400, "4 to 64 hex digits"),
+        (f"from=commit:{'a' * 65}", 400, "4 to 64 hex digits"),
+        ("from=commit:", 400, "4 to 64 hex digits"),
+        ("from=date:", 400, "a date is like"),
+        ("from=date:yesterday", 400, "a date is like"),
+        ("from=date:0001-01-01T00:00:00%2B14:00", 400, "a date is like"),
+        ("from=time:1", 400, "commit:ID or date:TIME"),
+        ("from=commit:dddd", 404, "no such commit among the newest 3"),
+        ("from=date:2026-01-07T11:59:59Z", 404, "all newer"),
+        ("from=commit:cccc", 404, "can't be read at commit cccccccccccc"),
+        ("to=commit:aaaa", 400, "from is missing"),
+    ],
+)
+async def test_a_commit_or_a_time_that_stands_for_nothing_is_refused(query: str, status: int, said: str) -> None:
+    answer = await asked(query)
+
+    assert status == answer.status
+    assert said in json.loads(answer.body)["message"]

@@ -15,6 +15,7 @@ from tests.http.described import ENDPOINTS, whole_document
 from tests.http.serving import serving
 from tests.http.test_difference import differing
 from tests.http.test_explain import explaining
+from tests.http.test_history import remembering
 from vortexd.auth import Authority, Tokens, load_tokens
 from vortexd.auth.tokens import entry_of, new_token
 from vortexd.core import names
@@ -165,6 +166,15 @@ def problems(name: str, body: bytes) -> list[str]:
     """Where an answer isn't what its schema says."""
     validator = jsonschema_rs.validator_for({"$ref": f"#/components/schemas/{name}"} | whole_document())
     return [f"{each.instance_path}: {each.message}" for each in validator.iter_errors(json.loads(body))]
+
+
+async def test_histories_are_what_their_schema_says() -> None:
+    async with remembering() as (http, _):
+        history = (await http.ask("/api/v1/history/shop/dev")).body
+
+    assert b'"commit"' in history
+    assert [] == problems("History", history)
+    assert problems("History", history.replace(b'"old":', b'"older":'))
 
 
 async def test_explanations_and_differences_are_what_their_schemas_say() -> None:

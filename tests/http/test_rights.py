@@ -14,8 +14,9 @@ from tests.http.test_openapi import PATHS
 from tests.wiring import Wired
 from vortexd.auth import Authority, Right, Tokens, load_tokens
 from vortexd.auth.tokens import digest_of
+from vortexd.core.commits import Commit, PastFiles
 from vortexd.core.errors import RemoteError
-from vortexd.core.model import Files, Tree
+from vortexd.core.model import Files, Origin, Tree
 from vortexd.encryption.files import Keyring
 from vortexd.fleet import Fleet, Question
 from vortexd.http.cluster import ClusterFleet, ClusterMembers
@@ -25,6 +26,7 @@ from vortexd.http.difference import Difference
 from vortexd.http.encryption import encryption_endpoints
 from vortexd.http.explain import Explain
 from vortexd.http.fleet import FleetPages
+from vortexd.http.history import History
 from vortexd.http.key_list import KeyList
 from vortexd.http.monitor import Monitor
 from vortexd.settings.fleet import FleetSettings
@@ -110,17 +112,31 @@ class Cluster:
         pass
 
 
+class OneCommit:
+    """Knows the commit that is served, and none before it."""
+
+    def commits(self, root: str, commit: str) -> list[Commit]:
+        return [Commit(Origin(commit, "Ada", "2026-01-01T00:00:00Z"), None, CONTENTS.keys())]
+
+    async def at(self, root: str, commit: str, near: PastFiles | None) -> PastFiles | None:
+        return PastFiles(Files(CONTENTS), {}, None)
+
+    async def subject(self, root: str, commit: str) -> str:
+        return SECRET.decode()
+
+
 @asynccontextmanager
 async def everything() -> AsyncIterator[Serving]:
     """All that a daemon serves, from files, for who has the right token."""
-    pipeline = Wired()
-    files = Files(CONTENTS, root="file:/c/", locations=("", "{application}/"))
+    pipeline = Wired(commits=OneCommit())
+    files = Files(CONTENTS, root="file:/c/", locations=("", "{application}/"), revision="c" * 40)
     await pipeline.publisher.publish(Tree({"main": files, "secret": files}, "main"))
     more = [
         Monitor(Sources(), MonitorSettings()),
         Connections(lambda: ()),
         Explain(pipeline.reader),
         Difference(pipeline.reader, "2026-01-01T00:00:00Z"),
+        History(pipeline.reader),
         (pages := FleetPages(Fleet(FleetSettings(), pipeline.key_usage.version_of), pipeline.reader, lambda: 0.0)),
         ClusterFleet(Cluster(), pages),
         ClusterMembers(Cluster()),

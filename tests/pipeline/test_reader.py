@@ -10,11 +10,13 @@ import pytest
 import trio
 import trio.testing
 
-from vortexd.core.errors import FormatError, ResolveError, UnknownLabel
+from vortexd.core.commits import Commit, PastFiles
+from vortexd.core.errors import FormatError, RemoteError, ResolveError, UnknownLabel
 from vortexd.core.model import BrokenFile, Edits, Files, Key, Origin, Tree
 from vortexd.core.version import version_of
 from vortexd.pipeline import reader as reading
 from vortexd.pipeline.former_states import FormerSources
+from vortexd.pipeline.key_history import Commits
 from vortexd.pipeline.reader import ConfigReader
 from vortexd.pipeline.served import ServedState
 from vortexd.pipeline.state import State
@@ -44,7 +46,7 @@ async def nothing_before(root: str, commit: str) -> Files | None:
 class Served:
     """What is published is served at once."""
 
-    def __init__(self, sources: FormerSources | None = None) -> None:
+    def __init__(self, sources: FormerSources | None = None, commits: Commits | None = None) -> None:
         self.store = Store(HistorySettings())
         self.parsed: ParsedTree | None = None
         self.load_label: Callable[[str], Awaitable[bool]] = nothing_loaded
@@ -55,6 +57,7 @@ class Served:
             lambda label: self.load_label(label),
             lambda root, commit: self.load_before(root, commit),
             sources,
+            commits,
         )
 
     async def publish(self, tree: Tree) -> None:
@@ -576,3 +579,69 @@ async def test_a_former_commit_is_parsed_within_the_bounds_of_what_is_served(ser
     served.store.commit(stage(attrs.evolve(value, formats=FormatSettings(nodes=5)), served.store.configs()))
 
     assert await served.reader.before(SHOP) is None
+
+
+# The commits that changed a key.
+
+
+class OneCommit:
+    """Knows one commit, and notes how often it is read."""
+
+    def __init__(self) -> None:
+        self.reads = 0
+
+    def commits(self, root: str, commit: str) -> list[Commit]:
+        return [Commit(Origin(commit, "Ada", "2026-01-01T00:00:00Z"), None, ["shop.yml"])]
+
+    async def at(self, root: str, commit: str, near: PastFiles | None) -> PastFiles | None:
+        self.reads += 1
+        await trio.lowlevel.checkpoint()
+        return PastFiles(Files({"shop.yml": b"a: 1"}), {}, None)
+
+    async def subject(self, root: str, commit: str) -> str:
+        return "Begin"
+
+
+async def test_the_commits_that_changed_a_key_are_found_for_keys_that_nobody_uses() -> None:
+    served = Served(commits=OneCommit())
+    await served.publish(committed(b"a: 1"))
+    page = await served.reader.changes(SHOP, "", 5, "")
+
+    assert [("c2", "Begin", b"{}", b'{"a":1}')] == [
+        (each.origin.commit, each.subject, each.old.body, each.new.body) for each in page.changes
+    ]
+    commit, document = await served.reader.document_at(SHOP, lambda commits: commits[0])
+    assert ("c2", b'{"a":1}') == (commit.id, document and document.body)
+
+
+async def test_a_page_is_read_once_for_all_who_ask_for_it_at_the_same_time() -> None:
+    commits = OneCommit()
+    served = Served(commits=commits)
+    await served.publish(committed(b"a: 1"))
+    async with trio.open_nursery() as nursery:
+        for part in ("", "", "a"):
+            nursery.start_soon(served.reader.changes, SHOP, part, 5, "")
+
+    assert 2 == commits.reads
+
+
+@pytest.mark.parametrize(
+    ("with_commits", "label", "others"), [(False, "main", 0), (True, "main,dev", 0), (True, "main", 1)]
+)
+async def test_a_key_without_one_git_source_has_no_history(with_commits: bool, label: str, others: int) -> None:
+    served = Served(commits=OneCommit() if with_commits else None)
+    files = committed(b"a: 1").labels["main"]
+    more = tuple(Files({"x.yml": b""}, root=f"file:/{number}/", group=1) for number in range(others))
+    await served.publish(Tree({"main": attrs.evolve(files, others=more), "dev": files}))
+    key = attrs.evolve(SHOP, label=label)
+    for ask in (served.reader.changes(key, "", 5, ""), served.reader.document_at(key, lambda commits: commits[0])):
+        with pytest.raises(RemoteError, match="a history needs one label and one git source") as caught:
+            await ask
+        assert 404 == caught.value.status
+
+
+async def test_an_unknown_label_has_no_history_either() -> None:
+    served = Served(commits=OneCommit())
+    await served.publish(committed(b"a: 1"))
+    with pytest.raises(UnknownLabel):
+        await served.reader.changes(attrs.evolve(SHOP, label="none"), "", 5, "")

@@ -9,6 +9,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from vortexd.core.commits import Commit, PastFiles
 from vortexd.core.errors import SourceError
 from vortexd.core.model import Config, Edits, Files, Key, Origin, Tree
 from vortexd.pipeline.state import State
@@ -605,3 +606,40 @@ async def test_a_state_stands_in_only_until_all_sources_are_read(nursery: trio.N
     await sources.stand_in(publish, second)
 
     assert [first] == published
+
+
+async def test_commits_are_asked_of_the_sources_with_that_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uris = ("https://git.example/a.git", "https://user:secret@git.example/b.git", "https://git.example/b.git")
+    settings = Settings(source=(*(GitSettings(uri=uri) for uri in uris), FilesSettings(path=str(tmp_path))))
+    sources = open_sources(settings, {"STATE_DIRECTORY": str(tmp_path)}, Random(1))
+    asked: list[str] = []
+    known = [Commit(Origin("c1", "Ada", ""), None, ())]
+
+    def commits(source: GitSource, commit: str) -> list[Commit]:
+        asked.append(source.name)
+        return known if len(asked) == 2 else []
+
+    async def at(source: GitSource, commit: str, near: PastFiles | None) -> PastFiles | None:
+        return PastFiles(Files({}), {}, (source.name, commit, near))
+
+    async def subject(source: GitSource, commit: str) -> str:
+        return f"{commit} of {source.name}"
+
+    for name, function in (("commits", commits), ("at", at), ("subject", subject)):
+        monkeypatch.setattr(GitSource, name, function)
+    root = "https://git.example/b.git/"
+    assert known == [*sources.commits(root, "c1")]
+    assert ["https://git.example/b.git"] * 2 == asked
+    assert [] == [*sources.commits(root, "c1")]
+    assert [] == [*sources.commits(f"file:{tmp_path}/", "c1")]
+    assert 4 == len(asked)
+
+    first = await sources.at(root, "c1", None)
+    second = await sources.at(root, "c2", first)
+    assert first is not None
+    assert second is not None
+    assert ("https://git.example/b.git", "c2", first) == second.snapshot
+    assert "c1 of https://git.example/b.git" == await sources.subject(root, "c1")
+    for wait in (sources.at(f"file:{tmp_path}/", "c1", None), sources.subject(f"file:{tmp_path}/", "c1")):
+        with pytest.raises(SourceError):
+            await wait

@@ -1,4 +1,4 @@
-"""Show the changes between two versions or two labels.
+"""Show the changes between two versions, labels, commits or times.
 
 The server compares; this command prints the old and the new values. The exit status is that of diff(1): 0 if both sides are the same.
 """
@@ -21,7 +21,7 @@ FORMS = ("text", "json", "patch")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command; see `cli.COMMANDS`."""
     add_key_arguments(parser)
-    side = "a version, a label, version:VERSION or label:LABEL"
+    side = "a version, a label, version:VERSION, label:LABEL, commit:ID or date:TIME"
     parser.add_argument("--from", dest="old", metavar="SIDE", help=f"{side} (default: the previous version)")
     parser.add_argument("--to", dest="new", metavar="SIDE", help=f"{side} (default: the current version)")
     parser.add_argument(

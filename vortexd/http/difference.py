@@ -3,10 +3,15 @@
 A side is a version of 16 hex digits, or a label. If it could be both, the prefix `version:` or `label:` decides. A version
 must be in the history of the key. If the history has no version before the current one, a git source can provide the old
 side. It is the configuration before the last commit that changed the key.
+
+With a git source, a side may also be `commit:ID` or `date:TIME`. This is the configuration at a commit of the label, or at
+the newest commit up to a time.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any, ClassVar, Protocol
 
 import attrs
@@ -17,22 +22,25 @@ from ..aio import threads
 from ..auth import Right
 from ..core import names
 from ..core.broken_files import HEADER, broken_headers
+from ..core.commits import Commit
 from ..core.diff import steps
 from ..core.errors import FormatError, RemoteError, ResolveError
 from ..core.model import BrokenFile, Config, Key
 from ..pipeline.comparison import members, table
+from ..pipeline.key_history import Document, named, newest_until
 from .broken import unreadable
 from .endpoint import JSON, Endpoint, Request, Response
 from .key_queries import WITHOUT_FILES, Labelled, accepted, key_of, validated, without_files
 from .operation import IF_NONE_MATCH, TEXT_TYPE, in_query, ok, operation, with_and_without_label
 from .query import parse_query
-from .schemas import POINTER, SIDE, TEXT, VERSION, Operations, Schema, a_list, an_object, optional, ref
+from .schemas import POINTER, SIDE, STEPS, TEXT, VERSION, Operations, Schema, a_list, an_object, optional, ref
 from .spring.environment import V1
 
 _PATCH = "application/json-patch+json"
 _TABLE = "text/plain"
 _FORMATS = {"json": JSON, "patch": _PATCH, "table": _TABLE}
 _VERSION = re.compile(r"[0-9a-f]{16}")
+_COMMIT = re.compile(r"[0-9a-f]{4,64}")
 _MOST_NAMED = 16
 
 
@@ -47,9 +55,29 @@ class Historian(Labelled, Protocol):
         """The configuration of a key before the last commit that changed it; None if it isn't known."""
         ...
 
+    async def document_at(
+        self, key: Key, choose: Callable[[Sequence[Commit]], Commit]
+    ) -> tuple[Commit, Document | None]:
+        """A commit of a key's label, and the document of the key there, or None if it can't be resolved."""
+        ...
+
     def broken_for(self, key: Key) -> Sequence[BrokenFile]:
         """The broken files that a key reads. While there are any, it is served in an older state."""
         ...
+
+
+@attrs.frozen(slots=True)
+class _Wanted:
+    """One side, as the client names it.
+
+    Attributes:
+        version: The version, or None.
+        choose: Chooses the commit of the label, or None. If both are None, it is the current version.
+    """
+
+    key: Key
+    version: str | None = None
+    choose: Callable[[Sequence[Commit]], Commit] | None = None
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -57,7 +85,8 @@ class _Side:
     """One side of the comparison.
 
     Attributes:
-        commit: If this server hasn't served this configuration as a version, the commit that it was read from; else None.
+        commit: The commit that this configuration was read from, if it isn't a version that this server has served or a
+            label; else None.
     """
 
     key: Key
@@ -66,7 +95,7 @@ class _Side:
     commit: str | None = None
 
 
-_SIDE_SCHEMA = an_object(label=TEXT, version=VERSION)
+_SIDE_SCHEMA = optional(an_object(label=TEXT, version=VERSION, commit=TEXT), "commit")
 _PATCH_SCHEMA = a_list(
     {
         "type": "object",
@@ -85,28 +114,15 @@ _SCHEMAS: dict[str, Schema] = {
     "Difference": an_object(
         app=TEXT,
         profile=TEXT,
-        **{"from": optional(an_object(label=TEXT, version=VERSION, commit=TEXT), "commit"), "to": _SIDE_SCHEMA},
+        **{"from": _SIDE_SCHEMA, "to": _SIDE_SCHEMA},
         patch=ref("Patch"),
-        changes=a_list(
-            {
-                "type": "object",
-                "required": ["op", "path"],
-                "properties": {
-                    "op": {"enum": ["add", "remove", "replace", "move"]},
-                    "path": POINTER,
-                    "from": POINTER,
-                    "old": {},
-                    "new": {},
-                },
-                "additionalProperties": False,
-            }
-        ),
+        changes=STEPS,
     ),
 }
 
 
 def _operation(name: str, parameters: list[dict[str, Any]]) -> dict[str, Any]:
-    side = "a version, a label, version:VERSION or label:LABEL; "
+    side = "a version, a label, version:VERSION, label:LABEL, commit:ID or date:TIME; "
     content = {V1: ref("Difference"), "application/json-patch+json": ref("Patch"), TEXT_TYPE: {"type": "string"}}
     own = [
         in_query("from", side + "if it is missing, the version before `to`", SIDE) | {"example": "label:main"},
@@ -159,9 +175,9 @@ class Difference(Endpoint):
         form = _form(request, query.get("format", ""))
         texts = query.get("from", ""), query.get("to", "")
         wanted = [_parsed(text, key) for text in texts]
-        for other, _ in wanted:
+        keys = list(dict.fromkeys(each.key for each in wanted))
+        for other in keys:
             request.owner.authorize(Right.READ, other)
-        keys = list(dict.fromkeys(other for other, _ in wanted))
         try:
             old, new = await self._sides(wanted, key, has_old=bool(texts[0]))
         except (FormatError, ResolveError) as error:
@@ -175,22 +191,25 @@ class Difference(Endpoint):
         """Return the broken files that these keys read, each once."""
         return list(dict.fromkeys(each for key in keys for each in self._line.broken_for(key)))
 
-    async def _sides(self, wanted: Sequence[tuple[Key, str | None]], key: Key, *, has_old: bool) -> tuple[_Side, _Side]:
+    async def _sides(self, wanted: Sequence[_Wanted], key: Key, *, has_old: bool) -> tuple[_Side, _Side]:
         """Return the old and the new side.
 
         Args:
-            wanted: The key and the version of each side.
+            wanted: Each side.
             key: The key of the path.
             has_old: Whether the request names the old side.
         """
-        new = await self._side(*wanted[1])
+        new = await self._side(wanted[1])
         if has_old:
-            return await self._side(*wanted[0]), new
-        if new.key == key:
+            return await self._side(wanted[0]), new
+        if new.key == key and new.commit is None:
             return await self._before(new, await self._line.read(key)), new
-        raise RemoteError("from is missing: a version or a label", 400)
+        raise RemoteError("from is missing: a version, a label, a commit or a date", 400)
 
-    async def _side(self, key: Key, version: str | None) -> _Side:
+    async def _side(self, wanted: _Wanted) -> _Side:
+        key, version = wanted.key, wanted.version
+        if wanted.choose is not None:
+            return await self._at_commit(key, wanted.choose)
         current = await self._line.read(key)
         if version in (None, current.version):
             return _Side(key, current.version, current.body)
@@ -198,6 +217,12 @@ class Difference(Endpoint):
         if version is None or version not in history:
             raise RemoteError(f"this version isn't known; {_known(history, current)}", 404)
         return _Side(key, version, history[version])
+
+    async def _at_commit(self, key: Key, choose: Callable[[Sequence[Commit]], Commit]) -> _Side:
+        commit, document = await self._line.document_at(key, choose)
+        if document is None:
+            raise RemoteError(f"the configuration can't be read at commit {commit.id[:12]}", 404)
+        return _Side(key, document.version, document.body, commit.id)
 
     async def _before(self, side: _Side, current: Config) -> _Side:
         history = self._line.history(side.key)
@@ -219,18 +244,38 @@ def _form(request: Request, name: str) -> str:
     return _FORMATS[name]
 
 
-def _parsed(text: str, key: Key) -> tuple[Key, str | None]:
-    """Parse one side. Returns its key and its version; None for the current version."""
+def _parsed(text: str, key: Key) -> _Wanted:
+    """Parse one side."""
     kind, colon, rest = text.partition(":")
-    if colon and kind not in ("label", "version"):
-        raise RemoteError("from and to are a version, a label, version:VERSION or label:LABEL", 400)
     if not colon:
         kind, rest = "version" if not text or _VERSION.fullmatch(text) else "label", text
-    if kind == "label":
-        return attrs.evolve(key, label=names.labels(rest)), None
-    if rest and not _VERSION.fullmatch(rest):
-        raise RemoteError("a version has 16 hex digits", 400)
-    return key, rest or None
+    match kind:
+        case "label":
+            return _Wanted(attrs.evolve(key, label=names.labels(rest)))
+        case "commit":
+            if not _COMMIT.fullmatch(rest):
+                raise RemoteError("a commit has 4 to 64 hex digits", 400)
+            return _Wanted(key, choose=partial(named, name=rest))
+        case "date":
+            return _Wanted(key, choose=partial(newest_until, moment=_moment(rest)))
+        case "version":
+            if rest and not _VERSION.fullmatch(rest):
+                raise RemoteError("a version has 16 hex digits", 400)
+            return _Wanted(key, rest or None)
+        case _:
+            raise RemoteError(
+                "from and to are a version, a label, version:VERSION, label:LABEL, commit:ID or date:TIME", 400
+            )
+
+
+def _moment(text: str) -> str:
+    """Parse a time of ISO 8601 in the form of `Origin.time`. Without a zone it is UTC. A date alone is its beginning."""
+    try:
+        found = datetime.fromisoformat(text)
+        moment = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise RemoteError("a date is like 2026-11-29 or 2026-11-29T12:00:00Z", 400) from None
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _known(history: Mapping[str, bytes], current: Config) -> str:

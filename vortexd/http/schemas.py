@@ -44,7 +44,8 @@ FILE: Schema = {
 }
 SIDE: Schema = {
     "type": "string",
-    "pattern": f"^{_NO_EMPTY_SEGMENT}((version:)?[0-9a-f]{{16}}|(label:)?{_LABELS})?$",
+    "pattern": f"^{_NO_EMPTY_SEGMENT}((version:)?[0-9a-f]{{16}}|(label:)?{_LABELS}|commit:[0-9a-f]{{4,64}}"
+    "|date:[12][0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8]))?$",
 }
 
 
@@ -74,6 +75,21 @@ def optional(schema: Schema, *members: str) -> Schema:
     return schema | {"required": [each for each in schema["required"] if each not in members]}
 
 
+# The changes of a document, with the old and the new values.
+STEPS: Schema = a_list(
+    {
+        "type": "object",
+        "required": ["op", "path"],
+        "properties": {
+            "op": {"enum": ["add", "remove", "replace", "move"]},
+            "path": POINTER,
+            "from": POINTER,
+            "old": {},
+            "new": {},
+        },
+        "additionalProperties": False,
+    }
+)
 KEY = {"app": TEXT, "profile": TEXT, "label": TEXT}
 BROKEN: dict[str, Schema] = {
     "label": TEXT,

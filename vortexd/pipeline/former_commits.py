@@ -74,6 +74,19 @@ class FormerCommits:
 
 def _resolved_by(files: Files, layer: ParsedFiles, served: ServedState, key: Key) -> Config | None:
     """Resolve a key with other files in place of a layer's files. Return None if those files are broken."""
+    try:
+        return state_with(files, layer, served, key.label).resolve(key)
+    except (FormatError, ResolveError):
+        return None
+
+
+def state_with(files: Files, layer: ParsedFiles, served: ServedState, label: str) -> State:
+    """Return the state in which only a layer serves a label, with other files in place of its own.
+
+    Args:
+        layer: The layer, parsed from similar files.
+        served: The served state, whose limits, decryptor and overrides count.
+    """
     layer = attrs.evolve(layer, others=())
     there = attrs.evolve(
         layer.files,
@@ -85,11 +98,8 @@ def _resolved_by(files: Files, layer: ParsedFiles, served: ServedState, key: Key
         edits=None,
         past=None,
     )
-    label, state = key.label, served.state
+    state = served.state
     # Unchanged files aren't parsed again. Today's content must not replace a file that was broken at that commit.
     before, nothing = ParsedTree({label: layer}, label), ParsedTree({}, label)
     parsed = parse_tree(Tree({label: there}, label), served.formats, before, nothing)
-    try:
-        return State(parsed.labels, label, state.decryptor, state.overrides).resolve(key)
-    except (FormatError, ResolveError):
-        return None
+    return State(parsed.labels, label, state.decryptor, state.overrides)

@@ -15,7 +15,8 @@ import trio
 
 from ..aio import threads
 from ..core.cache import Cache
-from ..core.errors import FormatError, ResolveError, UnknownLabel
+from ..core.commits import Commit
+from ..core.errors import FormatError, RemoteError, ResolveError, UnknownLabel
 from ..core.model import BrokenFile, Config, Files, HeldBack, Key, Names
 from ..encryption.decryptor import Decryptor
 from ..resolve.explain import Explanation
@@ -23,6 +24,7 @@ from ..resolve.tree import ParsedFiles
 from ..settings.formats import FormatSettings
 from .former_commits import FormerCommits
 from .former_states import FormerSources, FormerStates, Limits
+from .key_history import Commits, Document, HistoryPage, KeyHistory
 from .publication_log import report_undecryptable
 from .served import ServedState
 from .state import State
@@ -47,6 +49,7 @@ class _Answers:
         configs: Configurations that were read and that no connection holds.
         former: Resolves keys from earlier commits; None if no source knows them.
         states: Finds former documents in the states before the served one; None if no source knows them.
+        history: Reads the commits that changed keys; None if no source has commits.
         held_back: None until a caller asks for it.
         listed: The keys that have files of their own, in order. None until a caller asks for them.
     """
@@ -54,6 +57,7 @@ class _Answers:
     served: ServedState | None = None
     former: FormerCommits | None = None
     states: FormerStates | None = None
+    history: KeyHistory | None = None
     configs: Cache[Key, Config] = attrs.field(factory=lambda: Cache(_CACHE_BYTES, _CACHE_KEYS))
     held_back: Sequence[HeldBack] | None = None
     listed: Sequence[Key] | None = None
@@ -70,6 +74,7 @@ class ConfigReader:
         load_before: Reads the files of the commit before a given commit, from the git source with a given root. Returns
             None if there is no such commit.
         sources: Reads the states before the served one, if there are any; see `former_states`.
+        commits: Reads the commits of labels, if there are any; see `key_history`.
     """
 
     def __init__(
@@ -79,17 +84,20 @@ class ConfigReader:
         load_label: Callable[[str], Awaitable[bool]] | None = None,
         load_before: Callable[[str, str], Awaitable[Files | None]] | None = None,
         sources: FormerSources | None = None,
+        commits: Commits | None = None,
     ) -> None:
         self._store = store
         self._threads = limiter
         self._load_label = load_label
         self._load_before = load_before
         self._sources = sources
+        self._commits = commits
         # An explanation takes many times as long as a configuration, so explanations have a thread of their own.
         self._explaining = trio.CapacityLimiter(1)
         self._current = _Answers()
         # The files of earlier commits are read one commit after the other.
         self._reading_former = trio.CapacityLimiter(1)
+        self._reading_history = trio.CapacityLimiter(1)
         # The same holds for former states. Clients wait for them at a handshake, so they don't wait for explanations.
         self._former_limits = Limits()
         self._flight = threads.SingleFlight()
@@ -112,7 +120,10 @@ class ConfigReader:
             states = None
             if self._sources is not None and self._sources.has_former:
                 states = FormerStates(served, self._store, self._sources, self._former_limits)
-            self._current = _Answers(served, former, states)
+            history = None
+            if self._commits is not None:
+                history = KeyHistory(served, self._commits, self._reading_history, self._explaining)
+            self._current = _Answers(served, former, states, history)
         return self._current
 
     @property
@@ -228,6 +239,40 @@ class ConfigReader:
         if made is not None:
             answers.configs.put(former, made, made.size, is_known=self.exists(key))
         return made
+
+    async def changes(self, key: Key, part: str, limit: int, after: str) -> HistoryPage:
+        """Return a page of the commits that changed a key, the newest first; see `KeyHistory.page`.
+
+        Any client that may read the key may read the result.
+
+        Raises:
+            RemoteError: The key has no history, or it can't be read now.
+        """
+        history, layer = await self._key_history(key)
+        page = partial(history.page, layer, key, part, limit, after)
+        return await self._flight.shared((history, key, part, limit, after), page)
+
+    async def document_at(
+        self, key: Key, choose: Callable[[Sequence[Commit]], Commit]
+    ) -> tuple[Commit, Document | None]:
+        """Return a commit of a key's label, and the document of the key there. It is None if it can't be resolved.
+
+        Args:
+            choose: Chooses one of the label's commits. They are ordered, the newest first.
+
+        Raises:
+            RemoteError: As in `changes`, and as `choose` raises it.
+        """
+        history, layer = await self._key_history(key)
+        commit = choose(history.commits_of(layer))
+        return commit, await history.document(layer, key, commit.id)
+
+    async def _key_history(self, key: Key) -> tuple[KeyHistory, ParsedFiles]:
+        layers = await self.files(key)
+        history = self._answers.history
+        if history is None or "," in key.label or len(layers) != 1:
+            raise RemoteError("a history needs one label and one git source, and this key has others", 404)
+        return history, layers[0]
 
     def history(self, key: Key) -> Mapping[str, bytes]:
         """Return the known former versions of a key, with their documents as JSON, oldest first.

@@ -11,6 +11,7 @@ from typing import Protocol, TypeAlias, runtime_checkable
 
 import attrs
 
+from ..core.commits import Commit, PastFiles
 from ..core.model import Files, Tree
 from .status import SourceStatus
 
@@ -133,6 +134,44 @@ class PastReader(Protocol):
         """Read the commit before a given commit.
 
         Return None if there is none or it can't be read now. Cancelling it does no harm.
+        """
+        ...
+
+
+@runtime_checkable
+class CommitReader(Protocol):
+    """A source whose labels are commits, which it can read one by one."""
+
+    @property
+    def root(self) -> str:
+        """The root of the files from this source, as in `Files.root`."""
+        ...
+
+    def commits(self, commit: str) -> Sequence[Commit]:
+        """Return the newest commits of the label that serves this commit now, along first parents, the newest first.
+
+        Return nothing if no label serves it. At most `EDIT_COMMITS` commits are known.
+        """
+        ...
+
+    async def at(self, commit: str, near: PastFiles | None) -> PastFiles | None:
+        """Read the files of a commit. Return None if it can't be served, for example because it has too many files.
+
+        Cancelling it does no harm.
+
+        Args:
+            near: The files of a similar commit, or None.
+
+        Raises:
+            SourceError: It can't be read now.
+        """
+        ...
+
+    async def subject(self, commit: str) -> str:
+        """Return the first line of a commit's message, as `commits.subject_of` does.
+
+        Raises:
+            SourceError: It can't be read now.
         """
         ...
 

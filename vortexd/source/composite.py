@@ -18,12 +18,14 @@ import trio
 
 from ..aio import threads
 from ..aio.locks import Held
+from ..core.commits import Commit, PastFiles
 from ..core.errors import SourceError
 from ..core.model import Files, SourceReport, Tree
 from ..settings.root import Settings
 from ..settings.state_directory import state_directory
 from .base import (
     CommitOrder,
+    CommitReader,
     FormerReader,
     LabelKeeper,
     LabelLoader,
@@ -229,6 +231,28 @@ class Sources:
             if isinstance(each, PastReader) and each.root == root and (found := await each.before(commit)) is not None:
                 return found
         return None
+
+    def commits(self, root: str, commit: str) -> Sequence[Commit]:
+        """Return the newest commits of the label that serves this commit now, as `base.CommitReader` does.
+
+        Return nothing if no source with this root knows them.
+        """
+        found = (each.commits(commit) for each in self._sources if isinstance(each, CommitReader) and each.root == root)
+        return next(filter(None, found), ())
+
+    async def at(self, root: str, commit: str, near: PastFiles | None) -> PastFiles | None:
+        """Read the files of a commit, as `base.CommitReader` does, from the first source with this root."""
+        return await self._commit_reader(root).at(commit, near)
+
+    async def subject(self, root: str, commit: str) -> str:
+        """Return the first line of a commit's message, as `base.CommitReader` does."""
+        return await self._commit_reader(root).subject(commit)
+
+    def _commit_reader(self, root: str) -> CommitReader:
+        for each in self._sources:
+            if isinstance(each, CommitReader) and each.root == root:
+                return each
+        raise SourceError("no source has the commits of this key")
 
     def has_commits(self, root: str) -> bool:
         """Return whether the files with this root come from a source that has commits here."""

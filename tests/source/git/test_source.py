@@ -1257,3 +1257,92 @@ async def test_no_wait_for_room_outlives_the_wait_for_the_next_fetch(
 
     assert 1 == sum(waiting)
     assert 5 == len(waiting)
+
+
+# The commits of a label, and the files of each.
+
+
+async def test_the_commits_of_a_label_are_known_with_the_paths_that_they_changed(
+    repository: Repository, tmp_path: Path
+) -> None:
+    first = repository.git("rev-parse", "main").strip()
+    second = repository.commit({"orders.yml": "b: 2\n", "x/new.yml": "c: 1\n"}, author="Bo <b@example.org>")
+    third = repository.commit({"application.yml": None})
+    async with running(repository.uri, tmp_path / "state") as found:
+        assert [] == [*found.source.commits(third)]
+        await found.tree(1)
+        commits = found.source.commits(third)
+        assert [second, first] == [each.id for each in found.source.commits(second)], "of a state that is served still"
+        assert [] == [*found.source.commits("f" * 40)]
+
+    assert [third, second, first] == [each.id for each in commits]
+    assert [second, first, None] == [each.parent for each in commits]
+    assert [{"application.yml"}, {"orders.yml", "x/new.yml"}] == [set(each.paths) for each in commits[:2]]
+    assert "Bo" == commits[1].origin.author
+
+
+async def test_each_commit_can_be_read_and_becomes_no_label(repository: Repository, tmp_path: Path) -> None:
+    first = repository.git("rev-parse", "main").strip()
+    second = repository.commit(
+        {"orders.yml": "b: 2\n", "link.yml": "data/real.yml", "data/real.yml": "c: 1\n"},
+        modes={"link.yml": "120000"},
+    )
+    third = repository.commit({"orders.yml": "b: 3\n"})
+    async with running(repository.uri, tmp_path / "state") as found:
+        await found.tree(1)
+        newest = await found.source.at(third, None)
+        middle = await found.source.at(second, newest)
+        oldest = await found.source.at(first, middle)
+
+    assert newest is not None
+    assert middle is not None
+    assert oldest is not None
+    assert [b"b: 3\n", b"b: 2\n", b"b: 1\n"] == [each.files.contents["orders.yml"] for each in (newest, middle, oldest)]
+    assert {"application.yml": b"a: 1\n", "orders.yml": b"b: 1\n"} == dict(oldest.files.contents)
+    assert (second, "Ada Lovelace") == (middle.files.revision, middle.files.origin and middle.files.origin.author)
+    assert [{"link.yml": ("link.yml", "data/real.yml")}] * 2 == [newest.ways, middle.ways]
+    assert {} == oldest.ways
+    assert [{"main"}] == [set(tree.labels) for tree in found.trees]
+
+
+async def test_the_subject_of_a_commit_is_read_in_its_encoding(repository: Repository, tmp_path: Path) -> None:
+    tree = repository.git("rev-parse", "main^{tree}").strip()
+    parent = repository.git("rev-parse", "main").strip()
+    plain = repository.git("commit-tree", tree, "-p", parent, "-m", "Größe \x07ändern\n\nWeil.").strip()
+    raw = b"tree %s\nparent %s\nauthor A <a@b> 1 +0000\ncommitter A <a@b> 1 +0000\nencoding latin1\n\nGr\xf6\xdfe\n"
+    data = raw % (tree.encode(), plain.encode())
+    other = repository.git("hash-object", "-t", "commit", "-w", "--stdin", input=data).strip()
+    repository.git("update-ref", "refs/heads/main", other)
+    async with running(repository.uri, tmp_path / "state") as found:
+        await found.tree(1)
+        assert ["x", "Größe ändern", "Größe"] == [await found.source.subject(each) for each in (parent, plain, other)]
+
+
+async def test_a_commit_that_can_not_be_served_is_none_and_one_that_can_not_be_read_is_an_error(
+    repository: Repository, tmp_path: Path
+) -> None:
+    large = repository.commit({"large.txt": b"x" * 5_000})
+    repository.commit({"large.txt": None})
+    async with running(repository.uri, tmp_path / "state", total_bytes=2_500) as found:
+        with pytest.raises(SourceError, match="hasn't been read yet"):
+            await found.source.at(large, None)
+        await found.tree(1)
+        with capture_logs() as logs:
+            assert await found.source.at(large, None) is None
+        with pytest.raises(SourceError):
+            await found.source.subject("f" * 40)
+
+    assert ["commit not read"] == [each["event"] for each in logs]
+
+
+async def test_what_a_commit_held_is_in_the_way_of_no_commit_to_come(repository: Repository, tmp_path: Path) -> None:
+    old = repository.commit({"old.txt": b"x" * 2_000})
+    repository.commit({"old.txt": None})
+    async with running(repository.uri, tmp_path / "state", total_bytes=2_500) as found:
+        await found.tree(1)
+        assert await found.source.at(old, None) is not None
+        repository.commit({"new.txt": b"y" * 1_000})
+        found.source.fetch_now()
+        tree = await found.tree(2)
+
+    assert "new.txt" in contents(tree)

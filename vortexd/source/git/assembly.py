@@ -5,11 +5,12 @@ Unchanged parts are shared: if a label hasn't moved, the next tree has the same 
 it keeps its former state. If it has none, it is left out.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import attrs
 import structlog
 
+from ...core.commits import Commit, PastFiles
 from ...core.errors import SourceError
 from ...core.model import Files, Tree
 from ..status import SourceStatus
@@ -139,6 +140,37 @@ class TreeAssembly:
             return None
         origin = snapshot.origin
         return Files(snapshot.contents, snapshot.unreadable, revision=origin.commit, origin=origin)
+
+    def commits(self, commit: str) -> Sequence[Commit]:
+        """See `base.CommitReader`."""
+        for each in self._loaded.values():
+            steps = each.history.steps
+            # A newer commit than the served one may have been read already.
+            number = next((number for number, step in enumerate(steps) if step.origin.commit == commit), None)
+            if number is not None:
+                return [Commit(step.origin, step.parent, step.before.keys()) for step in steps[number:]]
+        return ()
+
+    async def at(self, commit: str, near: PastFiles | None) -> PastFiles | None:
+        """See `base.CommitReader`. The files aren't kept."""
+        loaded = [each.snapshot for each in self._loaded.values()]
+        known = near.snapshot if near is not None else None
+        start = known if isinstance(known, Snapshot) else next(iter(loaded), None)
+        try:
+            snapshot = await self._snapshots.read(commit, start, loaded)
+        except LabelError as error:
+            log.info("commit not read", source=self._name, reason=str(error))
+            return None
+        finally:
+            # As in `before`.
+            self._snapshots.forget_all_but((each.snapshot for each in self._loaded.values()), at_once=True)
+        origin = snapshot.origin
+        files = Files(snapshot.contents, snapshot.unreadable, revision=origin.commit, origin=origin)
+        return PastFiles(files, {link: way.through for link, way in snapshot.ways.items()}, snapshot)
+
+    async def subject(self, commit: str) -> str:
+        """See `base.CommitReader`."""
+        return await self._snapshots.subject(commit)
 
     async def _load(self, label: str, id: str, loaded: Mapping[str, Loaded]) -> Loaded | None:
         former = self._loaded.get(label)

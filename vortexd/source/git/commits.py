@@ -91,16 +91,27 @@ def parse_commit(commit: Object) -> tuple[str, Origin]:
     A stranger chooses the author's name, so it is cut to one line of limited length.
     """
     raw = commit.content.partition(b"\n\n")[0]
-    named = _ENCODING.search(raw)
-    try:
-        head = raw.decode(named[1].decode("ascii") if named else "utf-8", "replace")
-    except (LookupError, UnicodeError):
-        head = raw.decode("utf-8", "replace")
+    head = _decoded(raw, raw)
     fields = dict(line.partition(" ")[::2] for line in reversed(head.split("\n")))
     author = _PERSON.fullmatch(fields.get("author", ""))
     committer = _PERSON.fullmatch(fields.get("committer", ""))
     seconds = int(committer[2]) if committer else 0
     return fields["tree"], Origin(commit.id, author_of(author[1] if author else ""), moment_of(seconds))
+
+
+def message_of(commit: Object) -> str:
+    """Return the whole message of a commit."""
+    head, _, message = commit.content.partition(b"\n\n")
+    return _decoded(message, head)
+
+
+def _decoded(text: bytes, head: bytes) -> str:
+    """Decode a part of a commit by the encoding that the commit's head names."""
+    named = _ENCODING.search(head)
+    try:
+        return text.decode(named[1].decode("ascii") if named else "utf-8", "replace")
+    except (LookupError, UnicodeError):
+        return text.decode("utf-8", "replace")
 
 
 def author_of(text: str) -> str:

@@ -5,12 +5,15 @@ The other reads labels that clients ask for, which may happen during a fetch.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import TypeVar
 
 import structlog
 import trio
 
 from ...aio import threads
+from ...core.commits import Commit, PastFiles
 from ...core.errors import SourceError
 from ...core.model import Files
 from ..base import LabelsInUse, Publish
@@ -27,6 +30,7 @@ from .snapshots import Snapshots
 from .wanted_labels import WantedLabels
 
 log = structlog.get_logger()
+T = TypeVar("T")
 
 
 class MirrorReader:
@@ -114,6 +118,31 @@ class MirrorReader:
             async with self._reading:
                 return await self._assembly.before(commit)
         return None
+
+    def commits(self, commit: str) -> Sequence[Commit]:
+        """See `base.CommitReader`."""
+        return self._assembly.commits(commit)
+
+    async def at(self, commit: str, near: PastFiles | None) -> PastFiles | None:
+        """See `base.CommitReader`."""
+        return await self._past(partial(self._assembly.at, commit, near))
+
+    async def subject(self, commit: str) -> str:
+        """See `base.CommitReader`."""
+        return await self._past(partial(self._assembly.subject, commit))
+
+    async def _past(self, read: Callable[[], Awaitable[T]]) -> T:
+        """Read something of a commit, in turn with publications.
+
+        Raises:
+            SourceError: It can't be read now.
+        """
+        if not self._assembly.loaded:
+            raise SourceError(f"{self._name} hasn't been read yet")
+        with trio.move_on_after(self._settings.read_timeout):
+            async with self._reading:
+                return await read()
+        raise SourceError(f"a commit of {self._name} wasn't read within {self._settings.read_timeout:g} s")
 
     async def is_before(self, commit: str, other: str) -> bool | None:
         """See `base.CommitOrder`. This doesn't wait for a publication."""

@@ -11,10 +11,11 @@ from collections.abc import Iterable, Mapping
 import attrs
 
 from ...aio import threads
+from ...core.commits import subject_of
 from ...core.errors import SourceError
 from ...core.model import Origin
 from ..lfs import POINTER, is_pointer
-from .commits import Step, own_step, parent_of, parse_commit, path_of
+from .commits import Step, message_of, own_step, parent_of, parse_commit, path_of
 from .links import MAX_TARGET_BYTES, Way, follow
 from .mirror import Mirror
 from .objects import Object, Objects
@@ -149,6 +150,14 @@ class Snapshots:
             LabelError, GitError: As in `read`.
         """
         return parent_of(await self._commit(id))
+
+    async def subject(self, id: str) -> str:
+        """Return the first line of a commit's message, as `commits.subject_of` does.
+
+        Raises:
+            LabelError, GitError: As in `read`.
+        """
+        return subject_of(message_of(await self._commit(id)))
 
     async def _commit(self, id: str) -> Object:
         """Return the commit with this id, or the commit that a tag with this id leads to."""

@@ -6,13 +6,14 @@ decides when to fetch, and `reader` publishes.
 """
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from random import Random
 
 import structlog
 import trio
 
+from ...core.commits import Commit, PastFiles
 from ...core.errors import SourceError
 from ...core.model import Files
 from ..base import LabelsInUse, Publish, Surroundings
@@ -125,6 +126,18 @@ class GitSource:
     async def before(self, commit: str) -> Files | None:
         """See `base.PastReader`."""
         return await self._reader.before(commit)
+
+    def commits(self, commit: str) -> Sequence[Commit]:
+        """See `base.CommitReader`."""
+        return self._reader.commits(commit)
+
+    async def at(self, commit: str, near: PastFiles | None) -> PastFiles | None:
+        """See `base.CommitReader`."""
+        return await self._reader.at(commit, near)
+
+    async def subject(self, commit: str) -> str:
+        """See `base.CommitReader`."""
+        return await self._reader.subject(commit)
 
     async def is_before(self, commit: str, other: str) -> bool | None:
         """See `base.CommitOrder`."""

@@ -1,0 +1,518 @@
+"""Histories of keys: which commits count, pages and their limits, and which commits need not be read."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+import attrs
+import pytest
+import trio
+from structlog.testing import capture_logs
+from trio.testing import MockClock
+
+from vortexd.core.commits import Commit, PastFiles
+from vortexd.core.errors import RemoteError, SourceError
+from vortexd.core.model import Files, Json, Key, Origin, PropertySource, Tree
+from vortexd.encryption.ciphers import AesEncryptor
+from vortexd.encryption.contract import OneKey
+from vortexd.encryption.decryptor import Decryptor
+from vortexd.pipeline import key_history as module
+from vortexd.pipeline.key_history import Document, HistoryPage, KeyHistory, named, newest_until
+from vortexd.pipeline.state import State
+from vortexd.resolve.tree import ParsedFiles, parse_tree
+from vortexd.settings.formats import FormatSettings
+
+from ..wiring import served_state
+
+SHOP = Key("shop", "dev", "main")
+Changes = Mapping[str, str | None]
+
+
+def id_of(number: int) -> str:
+    return f"{number:040x}"
+
+
+class Repository:
+    """Commits on one label. Each changes some files of the one before.
+
+    Attributes:
+        read: The numbers of the commits that were read, in order.
+    """
+
+    root = "git:/a/"
+
+    def __init__(self, *changes: Changes, has_root: bool = True) -> None:
+        self.states: list[dict[str, bytes]] = []
+        self.paths: list[set[str]] = []
+        self.has_root = has_root
+        self.read: list[int] = []
+        self.near: list[int | None] = []
+        self.unservable: set[int] = set()
+        self.ways: dict[int, dict[str, tuple[str, ...]]] = {}
+        self.error: Exception | None = None
+        self.wait: Callable[[int], float] = lambda _: 0.0
+        state: dict[str, bytes] = {}
+        for change in changes:
+            state = {path: each for path, each in state.items() if path not in change}
+            state |= {path: text.encode() for path, text in change.items() if text is not None}
+            self.states.append(state)
+            self.paths.append(set(change))
+
+    def commits(self, root: str, commit: str) -> Sequence[Commit]:
+        assert self.root == root
+        newest = int(commit, 16)
+        return [self._commit(number) for number in range(newest, -1, -1)]
+
+    def _commit(self, number: int) -> Commit:
+        has_parent = number or not self.has_root
+        origin = Origin(id_of(number), f"Ada {number}", f"2026-01-01T00:00:{number:02}Z")
+        return Commit(origin, id_of(number - 1) if has_parent else None, self.paths[number])
+
+    async def at(self, root: str, commit: str, near: PastFiles | None) -> PastFiles | None:
+        assert self.root == root
+        number = int(commit, 16)
+        self.read.append(number)
+        self.near.append(None if near is None else int(str(near.snapshot), 16))
+        if self.error is not None:
+            raise self.error
+        await trio.sleep(self.wait(number))
+        if number in self.unservable:
+            return None
+        return PastFiles(Files(self.states[number]), self.ways.get(number, {}), commit)
+
+    async def subject(self, root: str, commit: str) -> str:
+        return f"commit {int(commit, 16)}"
+
+    def layer(self, **more: Any) -> ParsedFiles:
+        head = len(self.states) - 1
+        files = Files(self.states[head], root=self.root, revision=id_of(head))
+        files = attrs.evolve(files, **more)
+        return parse_tree(Tree({"main": files}), FormatSettings()).labels["main"]
+
+    def history(self, layer: ParsedFiles, **more: Any) -> KeyHistory:
+        served = served_state(State({"main": layer}, "main", **more))
+        return KeyHistory(served, self, trio.CapacityLimiter(1), trio.CapacityLimiter(1))
+
+    async def page(
+        self, part: str = "", limit: int = 100, after: str = "", locations: tuple[str, ...] = ("",), key: Key = SHOP
+    ) -> HistoryPage:
+        layer = self.layer(locations=locations)
+        return await self.history(layer).page(layer, key, part, limit, after)
+
+
+def numbers(page: HistoryPage) -> list[int]:
+    return [int(change.origin.commit, 16) for change in page.changes]
+
+
+def steps(page: HistoryPage) -> list[tuple[int, bytes, bytes]]:
+    return [(int(each.origin.commit, 16), each.old.body, each.new.body) for each in page.changes]
+
+
+async def test_the_commits_that_changed_the_document_come_newest_first() -> None:
+    shop = Repository({"shop.yml": "a: 1"}, {"cart.yml": "b: 1"}, {"shop.yml": "a: 2"}, {"shop-dev.yml": "c: 3"})
+    page = await shop.page()
+
+    assert [
+        (3, b'{"a":2}', b'{"a":2,"c":3}'),
+        (2, b'{"a":1}', b'{"a":2}'),
+        (0, b"{}", b'{"a":1}'),
+    ] == steps(page)
+    assert ("commit 3", "Ada 3", "2026-01-01T00:00:03Z") == (
+        page.changes[0].subject,
+        page.changes[0].origin.author,
+        page.changes[0].origin.time,
+    )
+    assert (4, None, True) == (page.searched, page.next, page.is_complete)
+    assert page.changes[1].old.version == page.changes[2].new.version
+
+
+async def test_a_commit_that_leaves_the_document_as_it_was_is_none() -> None:
+    shop = Repository(
+        {"shop.yml": "a: 1"},
+        {"shop.yml": "a: 1 # said otherwise"},
+        {"shop.yml": None, "shop.json": '{"a": 1}'},
+        {"shop-dev.yml": "a: 1"},
+    )
+
+    assert [0] == numbers(await shop.page())
+
+
+async def test_only_commits_that_change_a_path_that_decides_are_read() -> None:
+    others = [{"cart.yml": f"a: {number}"} for number in range(20)]
+    shop = Repository({"shop.yml": "a: 1"}, *others, {"shop-dev.yml": "a: 2"}, *others)
+    page = await shop.page()
+
+    assert [21, 0] == numbers(page)
+    # The newest, the one before the change, and none before the first.
+    assert [41, 20] == shop.read
+    assert 42 == page.searched
+
+
+async def test_each_commit_is_read_with_the_help_of_the_one_before() -> None:
+    shop = Repository({"shop.yml": "a: 1"}, {"shop.yml": "a: 2"}, {"shop.yml": "a: 3"})
+    await shop.page()
+
+    assert ([2, 1, 0], [None, 2, 1]) == (shop.read, shop.near)
+
+
+async def test_a_file_that_did_not_exist_decides_too() -> None:
+    shop = Repository({"shop.yml": "a: 1"}, {"application-dev.yml": "b: 1"}, {"application-dev.yml": None})
+
+    assert [2, 1, 0] == numbers(await shop.page())
+
+
+async def test_what_a_file_imports_decides_at_that_commit() -> None:
+    shop = Repository(
+        {"shop.yml": "spring.config.import: extra.yml", "extra.yml": "a: 1"},
+        {"extra.yml": "a: 2"},
+        {"shop.yml": "b: 1"},
+        {"extra.yml": "a: 3"},
+    )
+
+    assert [2, 1, 0] == numbers(await shop.page())
+    assert 3 in shop.read
+    assert 2 not in shop.read, "commit 3 changes a file that nothing reads any more"
+
+
+async def test_with_directories_that_match_a_pattern_each_commit_is_read() -> None:
+    shop = Repository({"a/shop.yml": "a: 1"}, {"b/shop.yml": "b: 1"}, {"x.txt": "x"})
+    page = await shop.page(locations=("", "*/"))
+
+    assert [1, 0] == numbers(page)
+    assert [2, 1, 0] == shop.read
+
+
+@pytest.mark.parametrize("changed", ["data/real.yml", "data", "link.yml"])
+async def test_a_change_on_the_way_of_a_link_decides(changed: str) -> None:
+    """The content of a link is that of the file at its end."""
+    shop = Repository({"shop.yml": "a: 1"}, {"shop.yml": "a: 2"}, {"x.txt": "x"})
+    shop.paths[1] = {changed}
+    shop.ways[2] = {"shop.yml": ("shop.yml", "link.yml", "data/real.yml"), "cart.yml": ("cart.yml", "far.yml")}
+
+    assert [1, 0] == numbers(await shop.page())
+
+
+async def test_the_way_of_a_link_that_the_key_does_not_read_decides_nothing() -> None:
+    shop = Repository({"shop.yml": "a: 1"}, {"far.yml": "a: 2"})
+    shop.ways[1] = {"cart.yml": ("cart.yml", "far.yml")}
+    await shop.page()
+
+    assert [1] == shop.read
+
+
+# Commits at which the key can't be resolved.
+
+
+async def test_the_next_good_commit_has_the_change_of_a_broken_one() -> None:
+    shop = Repository({"shop.yml": "a: 1"}, {"shop.yml": "a: ["}, {"x.txt": "x"}, {"shop.yml": "a: 2"})
+
+    assert [(3, b'{"a":1}', b'{"a":2}'), (0, b"{}", b'{"a":1}')] == steps(await shop.page())
+
+
+async def test_a_broken_commit_between_two_equal_states_is_none() -> None:
+    shop = Repository({"shop.yml": "a: 1"}, {"shop.yml": "a: ["}, {"shop.yml": "a: 1"})
+
+    assert [0] == numbers(await shop.page())
+
+
+async def test_a_broken_newest_commit_counts_as_the_state_before_it() -> None:
+    shop = Repository({"shop.yml": "a: 1"}, {"shop.yml": "a: 2"}, {"shop.yml": "a: ["}, {"shop.yml": "b: ["})
+
+    assert [1, 0] == numbers(await shop.page())
+
+
+async def test_a_commit_that_can_not_be_served_counts_as_broken() -> None:
+    shop = Repository({"shop.yml": "a: 1"}, {"large.txt": "x"}, {"shop.yml": "a: 2", "large.txt": None})
+    shop.unservable.add(1)
+
+    assert [(2, b'{"a":1}', b'{"a":2}'), (0, b"{}", b'{"a":1}')] == steps(await shop.page())
+
+
+async def test_files_that_can_not_be_combined_count_as_broken() -> None:
+    shop = Repository({"shop.yml": "a: 1"}, {"shop-dev.yml": "spring.profiles.include: x"}, {"shop-dev.yml": "b: 1"})
+
+    assert [2, 0] == numbers(await shop.page())
+
+
+# What the key is resolved with.
+
+
+async def test_decryption_and_overrides_are_those_of_now() -> None:
+    aes = AesEncryptor("foo")
+    cipher, decryptor = "{cipher}" + aes.encrypt("secret"), Decryptor(OneKey(aes))
+    shop = Repository({"shop.yml": f"a: '{cipher}'"}, {"shop.yml": "b: 2"})
+    layer = shop.layer()
+    history = shop.history(layer, decryptor=decryptor, overrides=PropertySource("o", {"o": 1}, {}))
+
+    assert [(1, b'{"a":"secret","o":1}', b'{"b":2,"o":1}'), (0, b'{"o":1}', b'{"a":"secret","o":1}')] == steps(
+        await history.page(layer, SHOP, "", 100, "")
+    )
+
+
+# One flat key.
+
+
+@pytest.mark.parametrize(
+    ("part", "expected"),
+    [
+        ("pool.size", [3, 0]),
+        ("pool", [4, 3, 0]),
+        ("hosts[1]", [2, 0]),
+        ("hosts", [2, 0]),
+        ("hosts[0]", [0]),
+        ("poo", []),
+        ("pool.size.x", []),
+        ("flag", [1, 0]),
+    ],
+)
+async def test_a_flat_key_narrows_to_the_commits_that_changed_it_or_a_key_below(part: str, expected: list[int]) -> None:
+    base = "pool: {size: %s, name: %s}\nhosts: [a, %s]\nflag: %s"
+    shop = Repository(
+        {"shop.yml": base % (1, "x", "b", "1")},
+        {"shop.yml": base % (1, "x", "b", "true")},
+        {"shop.yml": base % (1, "x", "c", "true")},
+        {"shop.yml": base % (2, "x", "c", "true")},
+        {"shop.yml": base % (2, "y", "c", "true")},
+    )
+
+    assert expected == numbers(await shop.page(part))
+
+
+def test_the_values_of_a_flat_key_are_found_by_whole_names_and_their_types_count() -> None:
+    document: Json = {"a": {"b": 1, "bc": 2}, "a.b": 3, "x": [[5]]}
+
+    assert module._part({"a": {"b": 1}}, "a.b") != module._part({"a": {"b": True}}, "a.b")
+    assert b'[["a.b",3],["a.b",1]]' == module._part(document, "a.b")
+    assert b'[["x[0][0]",5]]' == module._part(document, "x[0][0]")
+    assert b"[]" == module._part(document, "a.bcd")
+
+
+# Pages.
+
+
+async def whole(shop: Repository, limit: int) -> tuple[list[int], list[HistoryPage]]:
+    pages: list[HistoryPage] = []
+    after: str | None = ""
+    while after is not None:
+        assert len(pages) < 20
+        pages.append(await shop.page(limit=limit, after=after))
+        after = pages[-1].next
+    return [number for page in pages for number in numbers(page)], pages
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3])
+async def test_pages_together_are_the_whole_history(limit: int) -> None:
+    shop = Repository(
+        {"shop.yml": "a: 1"},
+        {"x.txt": "x"},
+        {"shop.yml": "a: 2"},
+        {"shop.yml": "a: ["},
+        {"x.txt": "y"},
+        {"shop.yml": "a: 3"},
+        {"x.txt": "z"},
+    )
+    found, pages = await whole(shop, limit)
+
+    assert [5, 2, 0] == found
+    assert [5, 2, 0] == numbers(await shop.page())
+    assert 7 == sum(page.searched for page in pages)
+    assert [*(False for _ in pages[1:]), True] == [page.is_complete for page in pages]
+
+
+async def test_a_page_ends_after_a_number_of_commits_that_were_resolved(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_RESOLVED", 2)
+    shop = Repository({"shop.yml": "a: 1"}, *({"shop.yml": f"a: 1 #{number}"} for number in range(6)))
+    first = await shop.page()
+
+    assert ([], 2, False) == (numbers(first), first.searched, first.is_complete)
+    found, pages = await whole(shop, 100)
+    assert ([0], 4) == (found, len(pages))
+
+
+async def test_broken_commits_do_not_keep_a_page_from_going_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The place where the next page goes on names the commit whose change is open, and the one that is next."""
+    monkeypatch.setattr(module, "MOST_RESOLVED", 1)
+    shop = Repository(
+        {"shop.yml": "a: 1"}, *({"shop.yml": f"a: [{number}"} for number in range(4)), {"shop.yml": "a: 2"}
+    )
+    found, pages = await whole(shop, 100)
+
+    assert [5, 0] == found
+    assert 6 == len(pages)
+
+
+async def test_a_page_ends_after_a_number_of_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_BYTES", len(b'{"a":1}') * 2)
+    shop = Repository(*({"shop.yml": f"a: {number}"} for number in range(4)))
+
+    assert [3] == numbers(await shop.page())
+    assert [3, 2, 1, 0] == (await whole(shop, 100))[0]
+
+
+async def test_the_oldest_commit_that_is_known_may_not_be_the_first() -> None:
+    shop = Repository({"shop.yml": "a: 1"}, {"shop.yml": "a: 2"}, has_root=False)
+    page = await shop.page()
+
+    assert [1] == numbers(page)
+    assert (2, None, False) == (page.searched, page.next, page.is_complete)
+
+
+@pytest.mark.parametrize("after", ["x", "1-2", f"{1:040x}", "F" * 40 + "-" + "f" * 40, f"{1:040x}-{0:040x}-"])
+async def test_what_is_no_place_in_a_history_is_400(after: str) -> None:
+    with pytest.raises(RemoteError) as caught:
+        await Repository({"shop.yml": "a: 1"}, {"shop.yml": "a: 2"}).page(after=after)
+
+    assert 400 == caught.value.status
+
+
+@pytest.mark.parametrize(
+    "after", [f"{9:040x}-{0:040x}", f"{1:040x}-{9:040x}", f"{0:040x}-{1:040x}", f"{0:064x}-{0:040x}"]
+)
+async def test_a_place_that_is_not_in_the_history_is_404_and_nothing_is_read(after: str) -> None:
+    shop = Repository({"shop.yml": "a: 1"}, {"shop.yml": "a: 2"})
+    with pytest.raises(RemoteError) as caught:
+        await shop.page(after=after)
+
+    assert (404, []) == (caught.value.status, shop.read)
+
+
+# Time, and other requests.
+
+
+@pytest.fixture
+def inline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads would let the clock jump, so there are none."""
+
+    async def run_sync(function: Callable[..., object], *arguments: object, **options: object) -> object:
+        assert options["abandon_on_cancel"] is True
+        limiter = options["limiter"]
+        assert isinstance(limiter, trio.CapacityLimiter)
+        async with limiter:
+            await trio.lowlevel.checkpoint()
+            return function(*arguments)
+
+    monkeypatch.setattr("vortexd.aio.threads.run_sync", run_sync)
+
+
+async def test_a_page_ends_in_time_with_what_it_has(autojump_clock: MockClock, inline: None) -> None:
+    shop = Repository(*({"shop.yml": f"a: {number}"} for number in range(5)))
+    shop.wait = lambda number: 100.0 if number == 2 else 0.0
+    page = await shop.page()
+    assert ([4], 1) == (numbers(page), page.searched)
+    assert module.SECONDS == trio.current_time()
+
+    shop.wait = lambda number: 0.0
+    assert [3, 2, 1, 0] == numbers(await shop.page(after=page.next or ""))
+
+
+@pytest.mark.parametrize("slow", [1, 0])
+async def test_a_page_that_did_not_go_on_at_all_is_503(slow: int, autojump_clock: MockClock, inline: None) -> None:
+    shop = Repository({"shop.yml": "a: 1"}, {"shop.yml": "a: 2"})
+    shop.wait = lambda number: 100.0 if number == slow else 0.0
+    with pytest.raises(RemoteError) as caught:
+        await shop.page()
+
+    assert (503, {"Retry-After": "1"}) == (caught.value.status, caught.value.headers)
+
+
+async def test_one_history_is_read_at_a_time_and_others_wait_for_a_limited_time(
+    autojump_clock: MockClock, inline: None
+) -> None:
+    shop = Repository({"shop.yml": "a: 1"}, {"shop.yml": "a: 2"})
+    shop.wait = lambda _: 1.5
+    layer = shop.layer()
+    history = shop.history(layer)
+    answered: list[float] = []
+    refused: list[float] = []
+
+    async def ask() -> None:
+        try:
+            await history.page(layer, SHOP, "", 100, "")
+            answered.append(trio.current_time())
+        except RemoteError as error:
+            assert (503, "the server reads other histories; try again") == (error.status, error.reason)
+            refused.append(trio.current_time())
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(ask)
+
+    assert ([3.0, 6.0], [module.PATIENCE]) == (answered, refused)
+
+
+async def test_a_repository_that_can_not_be_read_is_503_and_logged() -> None:
+    shop = Repository({"shop.yml": "a: 1"})
+    shop.error = SourceError("/secret/path is broken")
+    with capture_logs() as logs, pytest.raises(RemoteError) as caught:
+        await shop.page()
+
+    assert 503 == caught.value.status
+    assert "secret" not in caught.value.reason
+    assert [("history not read", "/secret/path is broken")] == [(each["event"], each["reason"]) for each in logs]
+    shop.error = None
+    assert [0] == numbers(await shop.page())
+
+
+# One commit.
+
+
+async def test_the_document_at_a_commit_is_that_of_its_files() -> None:
+    shop = Repository({"shop.yml": "a: 1"}, {"shop.yml": "a: ["}, {"shop.yml": "a: 3"})
+    layer = shop.layer()
+    history = shop.history(layer)
+    found = [await history.document(layer, SHOP, id_of(number)) for number in range(3)]
+
+    assert [b'{"a":1}', None, b'{"a":3}'] == [each and each.body for each in found]
+    assert isinstance(found[0], Document)
+
+
+async def test_a_commit_that_is_not_read_in_time_is_503(autojump_clock: MockClock, inline: None) -> None:
+    shop = Repository({"shop.yml": "a: 1"})
+    shop.wait = lambda _: 100.0
+    layer = shop.layer()
+    with pytest.raises(RemoteError) as caught:
+        await shop.history(layer).document(layer, SHOP, id_of(0))
+
+    assert 503 == caught.value.status
+
+
+@pytest.mark.parametrize("revision", [None, id_of(0)])
+async def test_a_source_without_commits_has_no_history(revision: str | None) -> None:
+    class Nothing(Repository):
+        def commits(self, root: str, commit: str) -> Sequence[Commit]:
+            assert commit is not None
+            return ()
+
+    shop = Nothing({"shop.yml": "a: 1"})
+    layer = shop.layer(revision=revision)
+    with pytest.raises(RemoteError) as caught:
+        await shop.history(layer).page(layer, SHOP, "", 1, "")
+
+    assert 404 == caught.value.status
+    assert "only a git repository" in caught.value.reason
+
+
+def commits(*ids: str) -> Collection[Commit]:
+    return [Commit(Origin(id, "", f"2026-01-0{9 - number}T00:00:00Z"), None, ()) for number, id in enumerate(ids)]
+
+
+def test_a_commit_is_named_by_the_beginning_of_its_id() -> None:
+    found = [*commits("abcd", "abce", "ffff")]
+
+    assert "ffff" == named(found, "ff").id
+    for name, said in (("abc", "several commits"), ("0", "no such commit among the newest 3")):
+        with pytest.raises(RemoteError, match=said) as caught:
+            named(found, name)
+        assert 404 == caught.value.status
+
+
+def test_a_time_names_the_newest_commit_up_to_it() -> None:
+    found = [*commits("aa", "bb", "cc")]
+
+    assert ["aa", "bb", "cc"] == [
+        newest_until(found, moment).id
+        for moment in ("2026-02-01T00:00:00Z", "2026-01-08T23:59:59Z", "2026-01-07T00:00:00Z")
+    ]
+    assert "bb" == newest_until(found, "2026-01-08T00:00:00Z").id
+    with pytest.raises(RemoteError) as caught:
+        newest_until(found, "2026-01-06T23:59:59Z")
+    assert 404 == caught.value.status
