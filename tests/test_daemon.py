@@ -187,7 +187,7 @@ async def test_a_second_signal_does_not_keep_acknowledgements_from_being_written
     assert "one" == record.name
 
 
-def test_what_instances_have_acknowledged_is_never_served(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_instances_have_acknowledged_and_the_audit_log_are_never_served(monkeypatch: pytest.MonkeyPatch) -> None:
     found: list[Process] = []
 
     def process(*arguments: Any) -> Process:
@@ -199,7 +199,8 @@ def test_what_instances_have_acknowledged_is_never_served(monkeypatch: pytest.Mo
     for memory in (Path("/s/remembered"), None):
         daemon.run(Settings(), lambda _: None, memory=memory)
 
-    assert [["/s/remembered", "/s/fleet"], []] == [each.own for each in found]
+    assert [["/s/remembered", "/s/fleet", "/s/audit"], []] == [each.own for each in found]
+    assert [Path("/s/audit"), None] == [each.audit for each in found]
 
 
 async def test_the_delay_of_the_loop_is_measured_without_a_task_that_wakes(

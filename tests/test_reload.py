@@ -18,6 +18,7 @@ from trio.testing import MockClock
 
 from vortexd import reload as reload_module
 from vortexd.aio import threads
+from vortexd.audit import Actor, Audit, Outcome
 from vortexd.auth import ALL_RIGHTS, Authority
 from vortexd.auth.credential_files import NamedFiles
 from vortexd.composition import Process, build
@@ -45,6 +46,8 @@ from vortexd.source.composite import Sources
 from vortexd.source.files.settings import FilesSettings
 from vortexd.source.git.settings import GitSettings
 from vortexd.source.published.history import PublishedHistory
+
+from .audit.noted import NotedAudit
 
 OPEN = Authority(anonymous=ALL_RIGHTS)
 SOURCES = (FilesSettings(path="/nowhere"), GitSettings(uri="https://git.example/a.git"))
@@ -223,7 +226,7 @@ async def test_R14_what_is_refused_changes_nothing_and_says_so(tmp_path: Path, m
         with capture_logs() as logs:
             await daemon.reload.reload()
         assert (0, number) == (daemon.count("done"), daemon.count("refused"))
-        assert ["reload refused"] == [each["event"] for each in logs]
+        assert ["reload refused", "audit"] == [each["event"] for each in logs]
 
     assert settings is daemon.settings
     assert OPEN is daemon.parts.gate.authority
@@ -329,9 +332,41 @@ class Noted(Part[str]):
 BEFORE, AFTER = (Settings(http=HttpSettings(prefix=prefix)) for prefix in ("/old", "/new"))
 
 
-def reload_of(*parts: Part[Any]) -> tuple[Reload, InForce, Metrics]:
+def reload_of(*parts: Part[Any], audit: Audit | None = None) -> tuple[Reload, InForce, Metrics]:
     in_force, metrics = InForce(BEFORE), Metrics()
-    return Reload(in_force, parts, lambda: AFTER, [], metrics, Notifier({}, os.getpid())), in_force, metrics
+    notifier = Notifier({}, os.getpid())
+    reload = Reload(in_force, parts, lambda: AFTER, [], metrics, notifier, audit or NotedAudit())
+    return reload, in_force, metrics
+
+
+async def test_a_reload_is_in_the_audit_log_with_the_sections_that_differ(no_files: NamedFiles) -> None:
+    audit = NotedAudit()
+    reload, _, _ = reload_of(Noted("a", []), audit=audit)
+    await reload.reload()
+    await reload.reload()
+
+    done = (Actor("SIGHUP"), "", Outcome.DONE, "")
+    assert [("reload", *done, {"changed": "http"}), ("reload", *done, {"changed": ""})] == audit.noted
+
+
+async def test_a_reload_that_waits_for_a_restart_says_so_in_the_audit_log(
+    no_files: NamedFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    audit = NotedAudit()
+    reload, _, _ = reload_of(audit=audit)
+    monkeypatch.setattr(reload_module, "reloaded", lambda before, read: (read, ["server.bind"]))
+    await reload.reload()
+
+    assert ["restart needed for server.bind"] == [noted[4] for noted in audit.noted]
+
+
+async def test_a_reload_that_is_refused_is_in_the_audit_log_with_each_problem(no_files: NamedFiles) -> None:
+    audit = NotedAudit()
+    reload, _, _ = reload_of(Noted("a", [], "is wrong"), Noted("", [], "is odd"), audit=audit)
+    await reload.reload()
+
+    [noted] = audit.noted
+    assert ("reload", Actor("SIGHUP"), "a.toml", Outcome.REFUSED, "a: is wrong; is odd", {}) == noted
 
 
 async def test_a_file_system_that_hangs_does_not_hold_up_the_exit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,12 +19,14 @@ import trio
 
 from . import __version__
 from .aio.collector import Collector
+from .audit import Audit
 from .auth import Authority, Gate
 from .auth.credential_files import NamedFiles
 from .core.text import Timestamps
 from .encryption.files import Keyring
 from .fleet import Fleet
 from .http.app import create_app
+from .http.audit import AuditLog
 from .http.bridge import Bridge
 from .http.connections import Connections
 from .http.console import console
@@ -99,6 +101,7 @@ class Process:
         peers: The other workers on the same port.
         own: Files that are never served, in addition to the files that settings name.
         memory: Where the server keeps the last good content of directories, or None if it keeps no state.
+        audit: The directory of the audit log, which all workers share, or None if it is only in memory.
         trace: Called with each publication; None if tracing is off.
     """
 
@@ -108,6 +111,7 @@ class Process:
     own: Sequence[str] = ()
     memory: Path | None = None
     trace: Callable[[Publication], None] | None = None
+    audit: Path | None = None
 
 
 @attrs.frozen(eq=False)
@@ -179,6 +183,7 @@ def build(settings: Settings, files: NamedFiles, read: Callable[[], Settings], p
     websockets = _websockets(settings, stages, metrics, gate, listener)
     metrics.watch_tasks(lambda: trio.lowlevel.current_statistics().tasks_living)
     cluster = _cluster(settings, stages, metrics, process.peers)
+    audit = Audit(process.audit, time.time, process.peers.number)
     monitor = Monitor(
         stages.sources,
         settings.monitor,
@@ -192,7 +197,7 @@ def build(settings: Settings, files: NamedFiles, read: Callable[[], Settings], p
             consequence="any client that reaches the server can make it fetch",
             remedy="set monitor.secret",
         )
-    routes = _routes(in_force, stages, metrics, gate, keyring, websockets, monitor, process.peers, cluster)
+    routes = _routes(in_force, stages, metrics, gate, keyring, websockets, monitor, process.peers, cluster, audit)
     app = create_app(routes, metrics, lambda: in_force.settings.server.body_bytes, timestamp, gate)
     bridge = Bridge(app, settings.server)
     # The parts apply new settings in this order. Rights come first, because open connections are checked against them.
@@ -216,7 +221,7 @@ def build(settings: Settings, files: NamedFiles, read: Callable[[], Settings], p
     if cluster is not None:
         parts.append(Taken(lambda new: new.settings.cluster, cluster.replace))
         parts.append(Taken(lambda new: _history(new.settings, stages.sources), stages.sources.read_former_from))
-    reload = Reload(in_force, parts, read, bound, metrics, process.notifier)
+    reload = Reload(in_force, parts, read, bound, metrics, process.notifier, audit)
     stages.sources.read_former_from(_history(settings, stages.sources))
     peers = process.peers
     acknowledgements = Acknowledgements(
@@ -290,11 +295,11 @@ def _departures(fleet: Fleet, cluster: "Node | None") -> "FleetDepartures | None
     return FleetDepartures(fleet, cluster)
 
 
-def _cluster_endpoints(cluster: "Node", fleet: FleetPages) -> Iterable[Endpoint]:
+def _cluster_endpoints(cluster: "Node", fleet: FleetPages, audit: Audit) -> Iterable[Endpoint]:
     """Make the endpoints that only a node of a cluster has."""
     from .http.cluster import ClusterFleet, ClusterMembers
 
-    return ClusterFleet(cluster, fleet), ClusterMembers(cluster)
+    return ClusterFleet(cluster, fleet), ClusterMembers(cluster, audit)
 
 
 def _websockets(
@@ -363,6 +368,7 @@ def _routes(
     monitor: Monitor,
     peers: Peers,
     cluster: "Node | None",
+    audit: Audit,
 ) -> Routes:
     fleet = FleetPages(stages.fleet, stages.reader, time.time, peers, cluster)
     return standard_routes(
@@ -377,8 +383,9 @@ def _routes(
             Difference(stages.reader, timestamp()),
             History(stages.reader),
             fleet,
-            *(_cluster_endpoints(cluster, fleet) if cluster is not None else ()),
+            *(_cluster_endpoints(cluster, fleet, audit) if cluster is not None else ()),
             KeyList(stages.reader),
+            AuditLog(audit, peers),
             *encryption_endpoints(keyring),
             console(is_served=in_force.settings.console.enabled),
         ],

@@ -27,7 +27,7 @@ from .process import imports, systemd
 from .process.late_signals import LateSignals
 from .process.peers import Peers, WorkerSlot
 from .settings.root import Settings
-from .settings.state_directory import fleet_directory
+from .settings.state_directory import audit_directory, fleet_directory
 
 log = structlog.get_logger()
 
@@ -78,10 +78,11 @@ def run(
     inherited = Inherited(tuple(listening)) if slot else inherit(os.environ, os.getpid())
     files = load_named_files(settings, bound_addresses(settings, inherited), os.environ)
     notifier = peers.notifier or systemd.Notifier(os.environ, os.getpid())
-    own = [str(each) for each in (file, memory, fleet_directory(memory)) if each is not None]
+    audit = audit_directory(memory)
+    own = [str(each) for each in (file, memory, fleet_directory(memory), audit) if each is not None]
     sys.setswitchinterval(_SWITCH_INTERVAL)
     with tracing(settings.tracing) as trace, LateSignals(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as late:
-        process = Process(inherited, notifier, peers, own, memory, trace)
+        process = Process(inherited, notifier, peers, own, memory, trace, audit)
 
         async def serve() -> None:
             daemon = Daemon(build(settings, files, read or (lambda: settings), process))

@@ -20,6 +20,7 @@ import structlog
 import trio
 
 from .aio import threads
+from .audit import Actor, Audit, Outcome
 from .auth.credential_files import NamedFiles, load_named_files
 from .core.errors import SettingsError
 from .core.model import PropertySource
@@ -43,6 +44,8 @@ T = TypeVar("T")
 
 # Seconds between two reloads. All signals that arrive in between cause one reload.
 _PAUSE = 0.25
+# The act in the audit log, and who acts: the kernel doesn't say who has sent the signal.
+ACT, _ACTOR = "reload", Actor("SIGHUP")
 
 
 class InForce:
@@ -234,6 +237,12 @@ def _made_of(settings: Settings) -> object:
     return settings.source, settings.server.state_directory, own_files(settings)
 
 
+def _changed(before: Settings, after: Settings) -> list[str]:
+    """Return the names of the sections that differ."""
+    names = (field.name for field in attrs.fields(Settings))
+    return [name for name in names if getattr(before, name) != getattr(after, name)]
+
+
 class Reload:
     """Reloads the settings; see the module.
 
@@ -252,7 +261,9 @@ class Reload:
         bound: Sequence[Address],
         metrics: Metrics,
         notifier: Notifier,
+        audit: Audit,
     ) -> None:
+        self._audit = audit
         self._in_force = in_force
         self._parts = tuple(parts)
         self._read = read
@@ -287,6 +298,8 @@ class Reload:
             prepared = self._prepared(NewSettings(before, read, files))
         except SettingsError as error:
             self._refuse(error)
+            problems = "; ".join(f"{path}: {problem}" if path else problem for path, problem in error.problems)
+            await self._audit.record(ACT, _ACTOR, error.origin, Outcome.REFUSED, problems)
             return
         await self._apply(read, prepared)
         self._metrics.reloaded(is_done=True)
@@ -297,6 +310,7 @@ class Reload:
             )
         log.info("reloaded")
         self._notifier.ready(f"reloaded; {self._outcome}" if waiting else "reloaded")
+        await self._audit.record(ACT, _ACTOR, reason=self._outcome, changed=", ".join(_changed(before, read)))
 
     def _prepared(self, new: NewSettings) -> list[tuple[Part[Any], Any]]:
         """Return each part with the values that it has prepared.

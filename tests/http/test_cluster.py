@@ -3,7 +3,9 @@
 import orjson
 import pytest
 
+from tests.audit.noted import NotedAudit
 from tests.http.serving import headers_of, serving
+from vortexd.audit import Actor, Outcome
 from vortexd.core.errors import RemoteError
 from vortexd.core.model import Key
 from vortexd.fleet import KeyState, Page, Question
@@ -14,6 +16,7 @@ from vortexd.observe.metrics import Metrics
 KEY = Key("orders", "prod", "main")
 QUESTION = Question((KEY,), "silent", 7, (KEY, "a", "b"))
 PATH = "/api/v1/cluster/fleet"
+ANYBODY = Actor("anonymous", "anonymous", "127.0.0.1")
 
 
 class FakeNode:
@@ -113,13 +116,14 @@ async def test_the_endpoints_are_served_and_need_what_they_should() -> None:
     node = FakeNode()
     endpoint = ClusterFleet(node, FakeFleet())
     assert (True, 8_388_608) == (endpoint.is_public, endpoint.body_bytes)
-    async with serving(more=[endpoint, ClusterMembers(node)]) as http:
+    async with serving(more=[endpoint, ClusterMembers(node, audit := NotedAudit())]) as http:
         answered = await http.ask(PATH, "POST", QUESTION.to_json().encode())
         assert 200 == answered.status
         assert 405 == (await http.ask(PATH)).status
         assert 204 == (await http.ask("/api/v1/cluster/members/a.b", "DELETE")).status
         assert 405 == (await http.ask("/api/v1/cluster/members/a.b")).status
     assert ["a.b"] == node.forgotten
+    assert [("cluster member forget", ANYBODY, "a.b", Outcome.DONE, "", {})] == audit.noted
 
 
 async def test_a_node_announces_a_large_question_in_its_own_header() -> None:
@@ -132,9 +136,10 @@ async def test_a_node_announces_a_large_question_in_its_own_header() -> None:
 
 async def test_a_node_that_can_not_be_forgotten_is_an_error() -> None:
     node = FakeNode(RemoteError("it isn't away", 409))
-    async with serving(more=[ClusterMembers(node)]) as http:
+    async with serving(more=[ClusterMembers(node, audit := NotedAudit())]) as http:
         answered = await http.ask("/api/v1/cluster/members/a/b", "DELETE")
     assert (409, ["a/b"]) == (answered.status, node.forgotten)
+    assert [("cluster member forget", ANYBODY, "a/b", Outcome.REFUSED, "it isn't away", {})] == audit.noted
 
 
 def test_only_administrators_forget_nodes() -> None:

@@ -271,3 +271,21 @@ async def test_H10_the_certificate_of_a_proxy_is_nobodys_behind_it() -> None:
 
     assert 200 == (await handler.answer(head)).status
     assert 401 == (await handler.answer(attrs.evolve(head, proxies=Proxies(["127.0.0.1"])))).status
+
+
+class WhereFrom(Endpoint):
+    """Answers with the address of the client."""
+
+    route = "/where-from"
+
+    async def answer(self, request: Request) -> Response:
+        return Response(body=request.actor.peer.encode())
+
+
+@pytest.mark.parametrize(("settings", "peer"), [(TRUSTING, b"203.0.113.7"), (ServerSettings(), b"127.0.0.1")])
+async def test_an_act_comes_from_whom_a_trusted_proxy_names(settings: ServerSettings, peer: bytes) -> None:
+    get = b"GET /where-from HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+    async with serving(settings, more=[WhereFrom()]) as http:
+        answer = parse(await http.exchange(get + forwarded("203.0.113.7")))
+
+    assert (200, peer) == (answer.status, answer.body)

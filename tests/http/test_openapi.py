@@ -16,11 +16,13 @@ from tests.http.serving import serving
 from tests.http.test_difference import differing
 from tests.http.test_explain import explaining
 from tests.http.test_history import remembering
+from vortexd.audit import Actor, Audit
 from vortexd.auth import Authority, Tokens, load_tokens
 from vortexd.auth.tokens import entry_of, new_token
 from vortexd.core import names
 from vortexd.core.errors import InvalidName
 from vortexd.core.model import Key
+from vortexd.http.audit import AuditLog
 from vortexd.http.openapi import document
 from vortexd.http.schemas import FILE
 from vortexd.http.spring.config_request import Form
@@ -166,6 +168,17 @@ def problems(name: str, body: bytes) -> list[str]:
     """Where an answer isn't what its schema says."""
     validator = jsonschema_rs.validator_for({"$ref": f"#/components/schemas/{name}"} | whole_document())
     return [f"{each.instance_path}: {each.message}" for each in validator.iter_errors(json.loads(body))]
+
+
+async def test_the_audit_log_is_what_its_schema_says() -> None:
+    audit = Audit(None, lambda: 0.0)
+    await audit.record("reload", Actor("SIGHUP"), changed="http")
+    async with serving(more=[AuditLog(audit)]) as http:
+        body = (await http.ask("/api/v1/audit")).body
+
+    assert b'"SIGHUP"' in body
+    assert [] == problems("Audit", body)
+    assert problems("Audit", body.replace(b'"outcome":"done"', b'"outcome":"odd"'))
 
 
 async def test_histories_are_what_their_schema_says() -> None:

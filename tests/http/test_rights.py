@@ -12,6 +12,7 @@ from tests.http.described import ENDPOINTS
 from tests.http.serving import Response, Serving, serving
 from tests.http.test_openapi import PATHS
 from tests.wiring import Wired
+from vortexd.audit import Audit
 from vortexd.auth import Authority, Right, Tokens, load_tokens
 from vortexd.auth.tokens import digest_of
 from vortexd.core.commits import Commit, PastFiles
@@ -19,6 +20,7 @@ from vortexd.core.errors import RemoteError
 from vortexd.core.model import Files, Origin, Tree
 from vortexd.encryption.files import Keyring
 from vortexd.fleet import Fleet, Question
+from vortexd.http.audit import AuditLog
 from vortexd.http.cluster import ClusterFleet, ClusterMembers
 from vortexd.http.connections import Connections
 from vortexd.http.console import console
@@ -55,7 +57,8 @@ CONTENTS = {
 
 PUBLIC = {"/health", "/ready", "/openapi.json", "/console/", "/console/{file}"}
 ADMIN = {"/api/v1/connections", "/status", "/metrics", "/decrypt", "/decrypt/{application}/{profiles}", "/monitor"} | {
-    "/api/v1/cluster/members/{node}"
+    "/api/v1/cluster/members/{node}",
+    "/api/v1/audit",
 }
 # For other nodes of the cluster, which sign their questions. No token is enough.
 NODES = {"/api/v1/cluster/fleet"}
@@ -139,7 +142,8 @@ async def everything() -> AsyncIterator[Serving]:
         History(pipeline.reader),
         (pages := FleetPages(Fleet(FleetSettings(), pipeline.key_usage.version_of), pipeline.reader, lambda: 0.0)),
         ClusterFleet(Cluster(), pages),
-        ClusterMembers(Cluster()),
+        ClusterMembers(Cluster(), audit := Audit(None, lambda: 0.0)),
+        AuditLog(audit),
         KeyList(pipeline.reader),
         *encryption_endpoints(Keyring()),
         console(),

@@ -6,7 +6,7 @@ import pytest
 
 from vortexd.settings.root import Settings
 from vortexd.settings.server import ServerSettings
-from vortexd.settings.state_directory import fleet_directory, memory_directory, state_directory
+from vortexd.settings.state_directory import audit_directory, fleet_directory, memory_directory, state_directory
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,8 @@ def test_nothing_is_written_where_nobody_said_where_state_belongs(
 def test_acknowledgements_are_kept_beside_the_content_and_nowhere_if_that_is_kept_nowhere() -> None:
     assert Path("/s/fleet") == fleet_directory(Path("/s/remembered"))
     assert None is fleet_directory(None)
+
+
+def test_the_audit_log_is_beside_the_remembered_content() -> None:
+    assert Path("/var/lib/vortexd/audit") == audit_directory(Path("/var/lib/vortexd/remembered"))
+    assert None is audit_directory(None)

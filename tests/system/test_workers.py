@@ -210,6 +210,29 @@ def test_a_reload_is_for_the_supervisor_too_and_what_waits_for_a_restart_is_in_t
     assert "stopped" not in [each["event"] for each in events(server)]
 
 
+def test_all_workers_have_one_audit_log_which_outlives_them(source: Path, tmp_path: Path) -> None:
+    def audited(server: Server) -> list[tuple[str, int, str]]:
+        found = get(server, "/api/v1/audit")
+        assert found["stored"]
+        return [(each["act"], each["worker"], each["outcome"]) for each in found["entries"]]
+
+    with serving(source, STATE_DIRECTORY=str(tmp_path / "state")) as server:
+        assert [] == audited(server)
+        server.process.send_signal(signal.SIGHUP)
+        until(lambda: len(audited(server)) == 2)
+        for pid in children(server):
+            os.kill(pid, signal.SIGKILL)
+        until(lambda: is_replaced(server, 2))
+        # Whichever worker answers.
+        assert all({("reload", 0, "done"), ("reload", 1, "done")} == set(audited(server)) for _ in range(8))
+        assert 0 == server.stop()
+    # A worker that replaces another reads the settings again, too.
+    logged = sum(each["event"] == "audit" for each in events(server))
+    assert logged >= 2
+    with serving(source, STATE_DIRECTORY=str(tmp_path / "state")) as server:
+        assert logged == len(audited(server))
+
+
 def test_L09_a_worker_whose_loop_is_stuck_is_killed_and_replaced(source: Path, notifications: socket.socket) -> None:
     with serving(source, NOTIFY_SOCKET=notifications.getsockname(), WATCHDOG_USEC="1500000") as server:
         stuck = children(server)[0]

@@ -7,6 +7,7 @@ from typing import ClassVar, Protocol
 
 import cattrs
 
+from ..audit import Audit, Outcome
 from ..auth import Right
 from ..core.errors import RemoteError
 from ..fleet import Page, Question
@@ -17,6 +18,8 @@ from .schemas import COUNT, TEXT, Operations, an_object
 
 _HEADER = "Vortexd-Cluster"
 _LENGTH_HEADER = "Vortexd-Cluster-Length"
+# The act in the audit log.
+FORGET = "cluster member forget"
 # The largest question: a page's keys, each with names of the largest length, take less.
 _QUESTION_BYTES = 8_388_608
 
@@ -134,13 +137,20 @@ class ClusterMembers(Endpoint):
     right: ClassVar = Right.ADMIN
     operations: ClassVar = _FORGET
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, audit: Audit) -> None:
         self._node = node
+        self._audit = audit
 
     async def answer(self, request: Request) -> Response:
         """See `Endpoint`."""
         # A node's name has no character that has to be encoded.
-        await self._node.forget("/".join(request.segments[4:]))
+        node = "/".join(request.segments[4:])
+        try:
+            await self._node.forget(node)
+        except RemoteError as error:
+            await self._audit.record(FORGET, request.actor, node, Outcome.REFUSED, error.reason)
+            raise
+        await self._audit.record(FORGET, request.actor, node)
         return Response(204, content_type=None)
 
 

@@ -12,6 +12,7 @@ from typing import ClassVar, overload
 
 import attrs
 
+from ..audit import Actor
 from ..auth import Admission, Forbidden, Right
 from .schemas import Operations, Schema
 
@@ -55,6 +56,7 @@ class Request:
         body: The complete body, within its limit.
         admission: The client and its rights. None if the endpoint requires no token (`Endpoint.is_public`).
         admit: Checks the token. For an endpoint that requires a token only from some clients.
+        peer: The address of the client, or "" for a Unix socket. A trusted proxy has named it, if there is one.
     """
 
     method: str
@@ -64,6 +66,7 @@ class Request:
     body: bytes
     admission: Admission | None
     admit: Callable[[], Admission]
+    peer: str = ""
 
     @property
     def segments(self) -> list[str]:
@@ -82,7 +85,14 @@ class Request:
         Raises:
             RemoteError: As `Gate.admit` raises it.
         """
-        return Request(self.method, self.path, self.query, self.headers, self.body, self.admit(), self.admit)
+        members = self.method, self.path, self.query, self.headers, self.body
+        return Request(*members, self.admit(), self.admit, self.peer)
+
+    @property
+    def actor(self) -> Actor:
+        """The client, for the audit log. Only for endpoints that aren't public."""
+        principal = self.owner.principal
+        return Actor(principal.name, principal.kind.value, self.peer or "unix")
 
 
 @attrs.frozen(slots=True, eq=False)

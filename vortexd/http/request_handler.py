@@ -54,11 +54,13 @@ class RequestHandler:
             return self._gate.admit(headers, f"{path}?{head.query}", sender)
 
         try:
-            request = Request(head.method, self.routes.below(path), head.query, Headers(headers), body, None, admit)
+            if head.proxies is not None:
+                sender = head.proxies.sender(headers, sender.host)
+            target = self.routes.below(path), head.query
+            request = Request(head.method, *target, Headers(headers), body, None, admit, sender.host)
             if head.proxies is None:
                 made = await self._answer(path, request)
             else:
-                sender = head.proxies.sender(headers, sender.host)
                 # One connection of a proxy carries the requests of many clients.
                 with bound_contextvars(peer=sender.host or "unix"):
                     made = await self._answer(path, request)

@@ -1,0 +1,170 @@
+"""The audit log of a process: events, entries in memory, and a disk that fails or hangs."""
+
+import errno
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import trio
+from structlog.testing import capture_logs
+
+from vortexd.audit import Actor, Audit, Entry, Outcome
+from vortexd.audit import log as module
+from vortexd.audit.file import AuditFile
+
+ANN = Actor("ann", "token", "192.0.2.1")
+
+
+class FakeFile(AuditFile):
+    """Keeps entries in memory, and fails or hangs as a test wants it."""
+
+    def __init__(self) -> None:
+        super().__init__(Path("/nowhere"))
+        self.entries: list[Entry] = []
+        self.error: OSError | None = None
+        self.gate: threading.Event | None = None
+        self.appended = 0
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        self.appended += 1
+        self._wait()
+        self.entries += entries
+
+    def read(self) -> list[Entry]:
+        self._wait()
+        return list(self.entries)
+
+    def _wait(self) -> None:
+        if self.gate is not None:
+            self.gate.wait(20)
+        if self.error is not None:
+            raise self.error
+
+
+def audit(file: AuditFile | None, worker: int = 0) -> Audit:
+    numbers = iter(range(10_000))
+    return Audit(None, lambda: 1_767_225_600.0, worker, lambda: f"id-{next(numbers)}", file)
+
+
+def ids(entries: Sequence[Entry]) -> list[str]:
+    return [each.id for each in entries]
+
+
+async def test_an_act_is_an_entry_and_a_log_event() -> None:
+    log = audit(file := FakeFile(), 1)
+    with capture_logs() as logs:
+        entry = await log.record("pin", ANN, "shop:prod", Outcome.REFUSED, "not now", to="c1")
+
+    expected = Entry(
+        "id-0", "2026-01-01T00:00:00.000Z", ANN, "pin", "shop:prod", Outcome.REFUSED, "not now", {"to": "c1"}, 1
+    )
+    assert [expected] == file.entries == [entry]
+    assert [
+        {
+            "event": "audit",
+            "log_level": "info",
+            "id": "id-0",
+            "act": "pin",
+            "who": "ann",
+            "kind": "token",
+            "peer": "192.0.2.1",
+            "target": "shop:prod",
+            "outcome": "refused",
+            "reason": "not now",
+            "details": {"to": "c1"},
+        }
+    ] == logs
+    assert (True, ()) == (log.is_stored, log.unwritten)
+    assert [expected] == [*await log.entries()]
+
+
+async def test_what_a_client_sends_can_not_fill_the_log() -> None:
+    log = audit(file := FakeFile())
+    with capture_logs() as logs:
+        await log.record("pin", Actor("a\n" + "x" * 10_000), "y" * 10_000)
+
+    assert len(file.entries[0].line) < 2_000
+    assert file.entries[0].actor.name == logs[0]["who"]
+
+
+async def test_each_entry_has_an_id_of_its_own(tmp_path: Path) -> None:
+    log = Audit(tmp_path / "audit", lambda: 0.0)
+    for _ in range(2):
+        await log.record("pin", ANN)
+
+    found = await Audit(tmp_path / "audit", lambda: 0.0).entries()
+    assert 2 == len({each.id for each in found})
+
+
+async def test_without_a_state_directory_entries_are_in_memory_within_a_limit() -> None:
+    log = audit(None)
+    for _ in range(module.MOST_UNWRITTEN + 1):
+        await log.record("pin", ANN)
+
+    assert not log.is_stored
+    assert [f"id-{number + 1}" for number in range(module.MOST_UNWRITTEN)] == ids(await log.entries())
+
+
+async def test_an_entry_that_can_not_be_written_is_kept_and_written_with_the_next_and_warned_of_once() -> None:
+    log = audit(file := FakeFile())
+    file.error = OSError(errno.ENOSPC, "No space left on device")
+    with capture_logs() as logs:
+        for _ in range(2):
+            await log.record("pin", ANN)
+    warned = [each for each in logs if each["event"] != "audit"]
+    assert [("audit entry not written", "warning", "no space left on device")] == [
+        (each["event"], each["log_level"], each["reason"]) for each in warned
+    ]
+    assert "lost if vortexd ends" in warned[0]["consequence"]
+    assert ["id-0", "id-1"] == ids(log.unwritten)
+    file.error = None
+    await log.record("pin", ANN)
+    assert (["id-0", "id-1", "id-2"], ()) == (ids(file.entries), log.unwritten)
+    file.error = OSError(0, "another one")
+    with capture_logs() as logs:
+        await log.record("pin", ANN)
+
+    assert ["another one"] == [each["reason"] for each in logs if each["event"] != "audit"]
+
+
+async def test_entries_that_can_not_be_read_are_warned_of_and_those_in_memory_are_shown() -> None:
+    log = audit(file := FakeFile())
+    file.error = OSError(errno.EACCES, "Permission denied")
+    await log.record("pin", ANN)
+    with capture_logs() as logs:
+        found = [ids(await log.entries()) for _ in range(2)]
+
+    assert [["id-0"]] * 2 == found
+    assert [("audit log unreadable", "permission denied")] == [(each["event"], each["reason"]) for each in logs]
+
+
+async def test_a_disk_that_hangs_holds_no_act_up_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PATIENCE", 0.05)
+    log = audit(file := FakeFile())
+    file.gate = threading.Event()
+    with capture_logs() as logs:
+        await log.record("pin", ANN)
+        await log.record("pin", ANN)
+        assert ["id-0", "id-1"] == ids(await log.entries())
+    assert [
+        ("audit entry not written", "the disk didn't answer within 0.05 s"),
+        ("audit log unreadable", "the disk didn't answer within 0.05 s"),
+    ] == [(each["event"], each["reason"]) for each in logs if each["event"] != "audit"]
+    assert 1 == file.appended, "only one thread waits for the disk"
+    file.gate.set()
+    monkeypatch.setattr(module, "PATIENCE", 20)
+    await log.record("pin", ANN)
+
+    assert ["id-0", "id-1", "id-2"] == ids(file.entries), "each entry is written once, although the first was late"
+    assert () == log.unwritten
+
+
+async def test_who_is_cancelled_leaves_an_entry() -> None:
+    log = audit(file := FakeFile())
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await log.record("pin", ANN)
+    await log.record("pin", ANN)
+
+    assert ["id-0", "id-1"] == ids(file.entries)
