@@ -10,6 +10,7 @@ import trio
 
 from vortexd.auth.tokens import digest_of, new_token
 
+from ..repository import Repository
 from .browser import CHROMIUM, Page, open_page
 from .fleet import save
 from .process import Server
@@ -442,3 +443,63 @@ async def test_it_comes_back_by_itself_when_the_server_does(page: Page, source: 
         await page.wait("document.querySelector('#change-list').innerText.includes('database.pool.size: 12')")
 
     assert "reconnects by itself" in told
+
+
+# Changes from before the page was opened.
+
+ITEMS = "document.querySelectorAll('#change-list > li').length"
+
+
+def committed(tmp_path: Path) -> tuple[Repository, str]:
+    """Return a repository with three commits that change billing, and the settings of a server for it."""
+    repository = Repository(tmp_path / "repository.git")
+    repository.commit({"application.yml": "database: {name: shared}\n", "billing.yml": BILLING.format(size=10)})
+    repository.commit({"other.txt": "x\n"})
+    repository.commit({"billing.yml": BILLING.format(size=11)}, author="Grace <g@example.org>")
+    source = f'[[source]]\nkind = "git"\nschemes = ["file"]\nuri = "{repository.uri}"\n'
+    return repository, source
+
+
+async def test_commits_from_before_are_listed_and_new_ones_are_above_them(page: Page, tmp_path: Path) -> None:
+    repository, source = committed(tmp_path)
+    settings = f'[server]\nbind = ["127.0.0.1:0"]\n{source}refresh_interval = 1\n'
+    with Server(tmp_path / "x", settings=settings) as server:
+        await page.go(f"http://127.0.0.1:{server.port}/console/")
+        await page.wait(f"{ITEMS} >= 3")
+        before = await page.evaluate("document.querySelector('#change-list').innerText")
+        first = await page.evaluate("document.querySelector('#change-list > li').innerText")
+        hidden = await page.evaluate("document.getElementById('changes-empty').hidden")
+        count = await page.evaluate(ITEMS)
+        await picture(page, "history")
+        await trio.to_thread.run_sync(repository.commit, {"billing.yml": BILLING.format(size=12)})
+        await page.wait("document.querySelector('#change-list > li').innerText.includes('size: 12')")
+        after = await page.evaluate(ITEMS)
+
+    assert "billing:default:main" in first
+    assert "by Grace: x" in first
+    assert "− database.pool.size: 10" in first
+    assert "+ database.pool.size: 11" in first
+    assert hidden
+    assert count + 1 == after
+    # The values are text, and a secret is hidden.
+    assert MARKUP in before
+    assert "hunter2" not in before
+    assert 0 == await page.evaluate("document.querySelectorAll('main img').length")
+    assert [] == page.complaints
+
+
+async def test_a_token_without_the_right_subscribe_sees_the_commits_of_its_keys(page: Page, tmp_path: Path) -> None:
+    _, source = committed(tmp_path)
+    token, settings = guarded(tmp_path / "x", '["read"]', '["billing:*"]')
+    settings = settings.partition("[[source]]")[0] + source
+    with Server(tmp_path / "x", settings=settings) as server:
+        await signed_in(page, server, token)
+        await page.wait(f"{ITEMS} === 2")
+        text = await page.evaluate("document.querySelector('#change-list').innerText")
+        await page.evaluate("document.getElementById('sign-out').click()")
+        await page.wait("document.getElementById('sign-in').open")
+        left = await page.evaluate(f"[{ITEMS}, document.getElementById('changes-empty').hidden]")
+
+    assert "+ database.pool.size: 11" in text
+    assert "application:default:main" not in text
+    assert [0, False] == left

@@ -17,6 +17,11 @@ const MOST_NAMES = 20000;
 const NAMES_PER_PAGE = 1000;
 // The most differences to request in one refresh.
 const MOST_DIFFERENCES = 20;
+// The most configurations whose history is requested when the page opens, and the most commits of each.
+const MOST_HISTORIES = 12;
+const COMMITS_PER_HISTORY = 10;
+// The history is requested once no first state has arrived for this long, in ms.
+const HISTORY_DELAY = 300;
 const SECRET = /pass(word|wd|phrase)?s?$|secret|token|credential|private|api[-_.]?key|access[-_.]?key|client[-_.]?key/i;
 const MASK = "••••••••";
 
@@ -44,6 +49,12 @@ let isFollowing = true;
 let madeUpKey = null;
 let shownKey = null;
 let refreshing = null;
+// By key: the commit that last changed a file of it, if it comes from a Git source.
+const origins = new Map();
+// The changes that the page shows already, as `key old-version new-version`.
+const shownChanges = new Set();
+// The timer until the history is requested. null once it was requested.
+let historyTimer = undefined;
 
 function element(name, attributes = {}, ...children) {
   const made = document.createElement(name);
@@ -120,13 +131,26 @@ function addChange(event) {
   else documents.set(event.key, event.document);
   listKeys();
   if (shownKey === event.key) showDocument(event.key);
+  if (event.origin) origins.set(event.key, event.origin);
   // The first state of a key isn't a change.
-  if (before === undefined && event.oldVersion === null) return;
+  if (before === undefined && event.oldVersion === null) {
+    awaitHistory();
+    return;
+  }
   showChange(event, difference(before ?? {}, event.document ?? {}));
 }
 
 function showChange(event, lines, said = null) {
-  const item = element(
+  shownChanges.add(changeName(event.key, event.oldVersion, event.version));
+  const by = event.origin ? `${short(event.origin.commit)} by ${event.origin.author}` : null;
+  const list = $("change-list");
+  list.prepend(changeItem(event, time(new Date()), by, lines, said));
+  while (list.children.length > MOST_CHANGES) list.lastChild.remove();
+  $("changes-empty").hidden = true;
+}
+
+function changeItem(event, at, by, lines, said) {
+  return element(
     "li",
     {},
     element(
@@ -134,17 +158,73 @@ function showChange(event, lines, said = null) {
       { class: "title" },
       element("strong", {}, event.key),
       element("code", { class: "quiet" }, `${short(event.oldVersion)} → ${event.version ? short(event.version) : "ended"}`),
-      time(new Date()),
-      event.origin ? element("span", { class: "quiet" }, `${short(event.origin.commit)} by ${event.origin.author}`) : null,
+      at,
+      by === null ? null : element("span", { class: "quiet" }, by),
     ),
     element("div", { class: "diff mono" }, ...lines.slice(0, MOST_LINES)),
     lines.length > MOST_LINES ? element("p", { class: "quiet" }, `and ${lines.length - MOST_LINES} more`) : null,
     said === null ? null : element("p", { class: "quiet" }, said),
   );
+}
+
+function changeName(key, oldVersion, version) {
+  return `${key} ${oldVersion} ${version}`;
+}
+
+// The history.
+
+/** Request the history soon, unless it was requested since the page has signed in. */
+function awaitHistory(delay = HISTORY_DELAY) {
+  if (historyTimer === null || !may("read")) return;
+  clearTimeout(historyTimer);
+  historyTimer = setTimeout(() => {
+    historyTimer = null;
+    showHistory();
+  }, delay);
+}
+
+/** List the commits that changed the configurations before the page was opened, below the changes that it has seen. */
+async function showHistory() {
+  const token = sessionStorage.getItem("token");
+  const found = [];
+  for (const key of await keysWithHistory()) {
+    try {
+      const { commits } = await ask(`/api/v1/history/${pathOf(key)}?limit=${COMMITS_PER_HISTORY}`);
+      found.push(...commits.map((commit) => ({ key, ...commit })));
+    } catch {
+      // The server reads many histories now, or several sources serve this key. The page shows the others.
+    }
+    if (token !== sessionStorage.getItem("token") || historyTimer !== null) return;
+  }
+  found.sort((one, other) => (one.time < other.time ? 1 : one.time > other.time ? -1 : 0));
   const list = $("change-list");
-  list.prepend(item);
-  while (list.children.length > MOST_CHANGES) list.lastChild.remove();
-  $("changes-empty").hidden = true;
+  for (const each of found.slice(0, MOST_CHANGES - list.children.length)) {
+    const event = { key: each.key, oldVersion: each.old_version, version: each.version };
+    if (shownChanges.has(changeName(event.key, event.oldVersion, event.version))) continue;
+    const said = each.left_out ? `and ${each.left_out} more changes` : null;
+    list.append(changeItem(event, element("time", { datetime: each.time, class: "quiet" }, when(each.time)), `${short(each.commit)} by ${each.author}: ${each.message}`, linesOfSteps(each.changes), said));
+    $("changes-empty").hidden = true;
+  }
+}
+
+/** Return the configurations whose history is shown: those that a commit has changed last. */
+async function keysWithHistory() {
+  if (!origins.size && !documents.size) await requestOrigins();
+  const known = [...origins].sort(([, one], [, other]) => (one.time < other.time ? 1 : one.time > other.time ? -1 : 0));
+  return known.slice(0, MOST_HISTORIES).map(([key]) => key);
+}
+
+/** Find the commits of some configurations of which no document has arrived: of those in use first. */
+async function requestOrigins() {
+  const inUse = [...names].sort(([, one], [, other]) => (one === null) - (other === null));
+  for (const [key] of inUse.slice(0, MOST_HISTORIES)) {
+    try {
+      const { sources } = await ask(`/api/v1/explain/${pathOf(key)}`);
+      if (sources.length === 1 && sources[0].origin) origins.set(key, sources[0].origin);
+    } catch {
+      // The configuration can't be resolved now.
+    }
+  }
 }
 
 function short(version) {
@@ -555,8 +635,13 @@ async function connect() {
   names = new Map();
   isFollowing = true;
   madeUpKey = null;
+  origins.clear();
+  shownChanges.clear();
+  clearTimeout(historyTimer);
+  historyTimer = undefined;
   listKeys();
   $("change-list").replaceChildren();
+  $("changes-empty").hidden = false;
   const token = sessionStorage.getItem("token");
   $("sign-out").hidden = token === null;
   showState({ name: "connecting", reason: null });
@@ -582,6 +667,7 @@ async function connect() {
   if (!may("subscribe")) {
     hint = "Your token lacks the right subscribe, so no changes appear here. If it has the right read, Configuration lists what it may read.";
     showState({ name: "signed in", reason: null });
+    awaitHistory(0);
     return;
   }
   follow(token, patternsToShow());
@@ -623,6 +709,7 @@ function follow(token, patterns) {
     } else versions.set(event.key, event.version);
     addChange(event);
   });
+  if (!isFollowing) awaitHistory(0);
   config.on("state", showState);
   config.on("refused", ({ code, message }) =>
     notice(code === "FORBIDDEN" ? `Your token doesn't allow ${patterns.join(", ")}: sign in with a pattern that it allows.` : `${code}: ${message}`),
