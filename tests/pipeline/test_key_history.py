@@ -1,6 +1,6 @@
 """Histories of keys: which commits count, pages and their limits, and which commits need not be read."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -11,12 +11,12 @@ from trio.testing import MockClock
 
 from vortexd.core.commits import Commit, PastFiles
 from vortexd.core.errors import RemoteError, SourceError
-from vortexd.core.model import Files, Json, Key, Origin, PropertySource, Tree
+from vortexd.core.model import Files, Key, Origin, PropertySource, Tree
 from vortexd.encryption.ciphers import AesEncryptor
 from vortexd.encryption.contract import OneKey
 from vortexd.encryption.decryptor import Decryptor
 from vortexd.pipeline import key_history as module
-from vortexd.pipeline.key_history import Document, HistoryPage, KeyHistory, named, newest_until
+from vortexd.pipeline.key_history import Document, HistoryPage, KeyHistory
 from vortexd.pipeline.state import State
 from vortexd.resolve.tree import ParsedFiles, parse_tree
 from vortexd.settings.formats import FormatSettings
@@ -277,15 +277,6 @@ async def test_a_flat_key_narrows_to_the_commits_that_changed_it_or_a_key_below(
     assert expected == numbers(await shop.page(part))
 
 
-def test_the_values_of_a_flat_key_are_found_by_whole_names_and_their_types_count() -> None:
-    document: Json = {"a": {"b": 1, "bc": 2}, "a.b": 3, "x": [[5]]}
-
-    assert module._part({"a": {"b": 1}}, "a.b") != module._part({"a": {"b": True}}, "a.b")
-    assert b'[["a.b",3],["a.b",1]]' == module._part(document, "a.b")
-    assert b'[["x[0][0]",5]]' == module._part(document, "x[0][0]")
-    assert b"[]" == module._part(document, "a.bcd")
-
-
 # Pages.
 
 
@@ -489,30 +480,3 @@ async def test_a_source_without_commits_has_no_history(revision: str | None) -> 
 
     assert 404 == caught.value.status
     assert "only a git repository" in caught.value.reason
-
-
-def commits(*ids: str) -> Collection[Commit]:
-    return [Commit(Origin(id, "", f"2026-01-0{9 - number}T00:00:00Z"), None, ()) for number, id in enumerate(ids)]
-
-
-def test_a_commit_is_named_by_the_beginning_of_its_id() -> None:
-    found = [*commits("abcd", "abce", "ffff")]
-
-    assert "ffff" == named(found, "ff").id
-    for name, said in (("abc", "several commits"), ("0", "no such commit among the newest 3")):
-        with pytest.raises(RemoteError, match=said) as caught:
-            named(found, name)
-        assert 404 == caught.value.status
-
-
-def test_a_time_names_the_newest_commit_up_to_it() -> None:
-    found = [*commits("aa", "bb", "cc")]
-
-    assert ["aa", "bb", "cc"] == [
-        newest_until(found, moment).id
-        for moment in ("2026-02-01T00:00:00Z", "2026-01-08T23:59:59Z", "2026-01-07T00:00:00Z")
-    ]
-    assert "bb" == newest_until(found, "2026-01-08T00:00:00Z").id
-    with pytest.raises(RemoteError) as caught:
-        newest_until(found, "2026-01-06T23:59:59Z")
-    assert 404 == caught.value.status

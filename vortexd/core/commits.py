@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import attrs
 
+from .errors import RemoteError
 from .model import Files, Origin
 
 # The most characters of the first line of a commit's message.
@@ -42,6 +43,35 @@ class PastFiles:
     files: Files
     ways: Mapping[str, Sequence[str]]
     snapshot: object
+
+
+def named(commits: Sequence[Commit], name: str) -> Commit:
+    """Return the commit with an id that begins with this text.
+
+    Raises:
+        RemoteError: There is none among them, or there are several.
+    """
+    found = [each for each in commits if each.id.startswith(name)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise RemoteError("several commits begin with this id; name more of its digits", 404)
+    raise RemoteError(f"no such commit among the newest {len(commits)} of this label", 404)
+
+
+def newest_until(commits: Sequence[Commit], moment: str) -> Commit:
+    """Return the newest commit that was committed at a moment or before it.
+
+    Args:
+        moment: As `Origin.time`.
+
+    Raises:
+        RemoteError: All of them are newer.
+    """
+    for each in commits:
+        if each.origin.time <= moment:
+            return each
+    raise RemoteError(f"the newest {len(commits)} commits of this label are all newer", 404)
 
 
 def subject_of(message: str) -> str:

@@ -22,12 +22,12 @@ from ..aio import threads
 from ..auth import Right
 from ..core import names
 from ..core.broken_files import HEADER, broken_headers
-from ..core.commits import Commit
+from ..core.commits import Commit, named, newest_until
 from ..core.diff import steps
 from ..core.errors import FormatError, RemoteError, ResolveError
 from ..core.model import BrokenFile, Config, Key
 from ..pipeline.comparison import members, table
-from ..pipeline.key_history import Document, named, newest_until
+from ..pipeline.key_history import Document
 from .broken import unreadable
 from .endpoint import JSON, Endpoint, Request, Response
 from .key_queries import WITHOUT_FILES, Labelled, accepted, key_of, validated, without_files

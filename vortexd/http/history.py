@@ -4,16 +4,15 @@ Each commit has its author, its time, the first line of its message, and the cha
 same form as `/api/v1/diff`. A page is bounded: it leaves out the changes of a commit that are too many or too large.
 """
 
-import re
-from collections.abc import Sequence
 from typing import Any, ClassVar, Protocol
 
 import orjson
 import trio
 
 from ..aio import threads
-from ..core.diff import Step, steps
+from ..core.diff import steps
 from ..core.errors import RemoteError
+from ..core.flat_key import steps_about
 from ..core.model import Key
 from ..pipeline.comparison import members
 from ..pipeline.key_history import HistoryPage, KeyChange
@@ -43,7 +42,6 @@ MOST_ROWS = 200
 MOST_ROW_BYTES = 65_536
 _MOST_PART = 1_024
 _AFTER = "^([0-9a-f]{40}-[0-9a-f]{40}|[0-9a-f]{64}-[0-9a-f]{64})?$"
-_PART_ENDS = re.compile(r"[.\[\]]+")
 
 
 class Historian(Labelled, Protocol):
@@ -154,7 +152,7 @@ def _encoded(key: Key, part: str, page: HistoryPage) -> bytes:
 def _commit(change: KeyChange, part: str) -> dict[str, Any]:
     made = steps(orjson.loads(change.old.body), orjson.loads(change.new.body))
     rows, size = [], 0
-    about = _about(made, part) if part else made
+    about = steps_about(made, part) if part else made
     for step in about[:MOST_ROWS]:
         row = members(step)
         size += len(orjson.dumps(row))
@@ -171,29 +169,3 @@ def _commit(change: KeyChange, part: str) -> dict[str, Any]:
         "changes": rows,
         "left_out": len(about) - len(rows),
     }
-
-
-def _about(made: Sequence[Step], part: str) -> Sequence[Step]:
-    """Return the steps at a flat key, below it or above it.
-
-    If there is none, the items of a list have moved. Then return all steps.
-    """
-    wanted = _names(part)
-    found = [step for step in made if any(_overlap(wanted, pointer) for pointer in _pointers(step))]
-    return found or made
-
-
-def _pointers(step: Step) -> list[list[str]]:
-    """Return the places of a step, each as names and indexes."""
-    texts = (str(step.operation[name]) for name in ("path", "from") if name in step.operation)
-    pointers = ([each.replace("~1", "/").replace("~0", "~") for each in text.split("/")[1:]] for text in texts)
-    return [[name for each in pointer for name in _names(each)] for pointer in pointers]
-
-
-def _names(key: str) -> list[str]:
-    """Split a flat key into names and indexes."""
-    return [each for each in _PART_ENDS.split(key) if each]
-
-
-def _overlap(one: Sequence[str], other: Sequence[str]) -> bool:
-    return all(first == second for first, second in zip(one, other, strict=False))

@@ -18,14 +18,14 @@ from functools import partial
 from typing import Protocol
 
 import attrs
-import orjson
 import structlog
 import trio
 
 from ..aio import threads
 from ..core.commits import Commit, PastFiles
 from ..core.errors import FormatError, RemoteError, ResolveError, SourceError
-from ..core.model import Files, Json, Key, Origin
+from ..core.flat_key import differ
+from ..core.model import Files, Key, Origin
 from ..resolve.locations import is_plain
 from ..resolve.spring import selection
 from ..resolve.tree import ParsedFiles
@@ -170,35 +170,6 @@ class _Walk:
         return False
 
 
-def named(commits: Sequence[Commit], name: str) -> Commit:
-    """Return the commit with an id that begins with this text.
-
-    Raises:
-        RemoteError: There is none among them, or there are several.
-    """
-    found = [each for each in commits if each.id.startswith(name)]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise RemoteError("several commits begin with this id; name more of its digits", 404)
-    raise RemoteError(f"no such commit among the newest {len(commits)} of this label", 404)
-
-
-def newest_until(commits: Sequence[Commit], moment: str) -> Commit:
-    """Return the newest commit that was committed at a moment or before it.
-
-    Args:
-        moment: As `Origin.time`.
-
-    Raises:
-        RemoteError: All of them are newer.
-    """
-    for each in commits:
-        if each.origin.time <= moment:
-            return each
-    raise RemoteError(f"the newest {len(commits)} commits of this label are all newer", 404)
-
-
 class KeyHistory:
     """Reads histories of keys; see the module.
 
@@ -324,7 +295,7 @@ class KeyHistory:
     async def _change(self, commit: Commit, old: Document, new: Document, root: str, part: str) -> KeyChange | None:
         """Describe the change by a commit. Return None if `part` is the same."""
         if part:
-            compare = partial(_differ, old.body, new.body, part)
+            compare = partial(differ, old.body, new.body, part)
             if not await threads.run_sync(compare, abandon_on_cancel=True, limiter=self._resolving):
                 return None
         return KeyChange(commit.origin, await self._commits.subject(root, commit.id), old, new)
@@ -409,28 +380,3 @@ def _position(commits: Sequence[Commit], after: str) -> tuple[int, int]:
 
 def _late(reason: str) -> RemoteError:
     return RemoteError(reason, 503, {"Retry-After": "1"})
-
-
-def _differ(old: bytes, new: bytes, part: str) -> bool:
-    """Return whether two documents differ in a flat key or below it."""
-    return _part(orjson.loads(old), part) != _part(orjson.loads(new), part)
-
-
-def _part(document: Json, part: str) -> bytes:
-    """Return the values of a flat key as JSON. Types count: 1, 1.0 and true are three values."""
-    found: list[tuple[str, Json]] = []
-    left: list[tuple[str, Json]] = [("", document)]
-    while left:
-        path, value = left.pop()
-        if path == part:
-            found.append((path, value))
-        elif isinstance(value, dict):
-            left += [(f"{path}.{name}" if path else name, each) for name, each in value.items()]
-        elif isinstance(value, list):
-            left += [(f"{path}[{index}]", each) for index, each in enumerate(value)]
-        left = [each for each in left if _leads_to(each[0], part)]
-    return orjson.dumps(found, option=orjson.OPT_SORT_KEYS)
-
-
-def _leads_to(path: str, part: str) -> bool:
-    return not path or (part.startswith(path) and part[len(path) : len(path) + 1] in ("", ".", "["))
