@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 import pytest
 
-from vortexd.core.model import EDIT_COMMITS, Former, Origin
+from vortexd.core.model import EDIT_COMMITS, Edits, Former, Origin
 from vortexd.source.git.commits import Step
 from vortexd.source.git.history import GitPast, Histories, History, edits_through
 from vortexd.source.git.links import DANGLING, Way
@@ -505,3 +505,44 @@ async def test_a_step_that_was_read_before_stays(mirrored: Mirrored) -> None:
     history = await mirrored.histories.read(tip, before, Step(None, before.steps[0].origin, {}))
 
     assert before.steps[0] is history.steps[0]
+
+
+# The way back to an older commit.
+
+
+def step_of(commit: str, parent: str | None, **before: str | None) -> Step:
+    return Step(parent, Origin(commit, "Ada", ""), before)
+
+
+STEPS = [
+    step_of("d", "c", x="x3", new=None),
+    step_of("c", "b", link=""),
+    step_of("b", "a", x="x1", gone="g1"),
+    step_of("a", None, x=None, gone=None),
+]
+
+
+@pytest.mark.parametrize(
+    ("newer", "older", "changes"),
+    [
+        ("d", "c", {"x": "x3", "new": None}),
+        ("d", "b", None),
+        ("c", "b", None),
+        ("b", "a", {"x": "x1", "gone": "g1"}),
+        ("a", "b", None),
+        ("d", "other", None),
+        ("other", "a", None),
+        ("c", "c", None),
+    ],
+)
+def test_the_steps_between_two_commits_say_what_the_older_one_held(
+    newer: str, older: str, changes: dict[str, str | None] | None
+) -> None:
+    """What wasn't a regular file is left to git."""
+    assert changes == History(STEPS, Edits(0, {})).changes(newer, older)
+
+
+def test_the_oldest_of_several_changes_of_a_path_counts() -> None:
+    steps = [step_of("c", "b", x="x2", y=None), step_of("b", "a", x="x1"), step_of("a", None)]
+
+    assert {"x": "x1", "y": None} == History(steps, Edits(0, {})).changes("c", "a")

@@ -19,6 +19,7 @@ import trio
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
+from vortexd.core.commits import PastFiles
 from vortexd.core.errors import SourceError
 from vortexd.core.model import Origin, Tree
 from vortexd.source.git import fetch as fetching
@@ -1346,3 +1347,47 @@ async def test_what_a_commit_held_is_in_the_way_of_no_commit_to_come(repository:
         tree = await found.tree(2)
 
     assert "new.txt" in contents(tree)
+
+
+async def test_a_commit_is_the_same_whether_git_or_the_history_says_how_it_differs_from_another(
+    repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link, folder = {"link.yml": "120000"}, {"sub": "160000"}
+    commits = [
+        repository.git("rev-parse", "main").strip(),
+        repository.commit({"orders.yml": "b: 2\n", "dir/x.yml": "x: 1\n", ".hidden": "h"}),
+        repository.commit({"dir/x.yml": None, "dir": "a file now\n"}),
+        repository.commit({"orders.yml": "b: 2\n"}, modes={"orders.yml": "100755"}),
+        repository.commit({"link.yml": "orders.yml"}, modes=link),
+        repository.commit({"orders.yml": "b: 3\n"}),
+        repository.commit({"link.yml": "application.yml"}, modes=link),
+        repository.commit({"link.yml": "l: 1\n", "sub": repository.git("rev-parse", "main").strip()}, modes=folder),
+        repository.commit({"sub": None, "orders.yml": None}),
+        repository.commit({"orders.yml": "b: 4\n", "large.yml": b"x" * 3_000}),
+        repository.commit({"application.yml": "a: 9\n"}),
+    ]
+    listed: list[tuple[str, ...]] = []
+    run = Git.run
+
+    async def noted(git: Git, *arguments: str, **options: Any) -> bytes:
+        listed.append(arguments)
+        return await run(git, *arguments, **options)
+
+    def parts(past: PastFiles | None) -> object:
+        assert past is not None
+        return dict(past.files.contents), dict(past.files.unreadable), past.ways, past.files.origin
+
+    async with running(repository.uri, tmp_path / "state", file_bytes=2_000) as found:
+        await found.tree(1)
+        whole = [await found.source.at(commit, None) for commit in commits]
+        monkeypatch.setattr(Git, "run", noted)
+        for newer in range(len(commits)):
+            for older in range(newer):
+                assert parts(whole[older]) == parts(await found.source.at(commits[older], whole[newer])), (newer, older)
+        listed.clear()
+        for newer in (1, 2, 3, 6, 9, 10):
+            await found.source.at(commits[newer - 1], whole[newer])
+        is_asked = [each for each in listed if each[0] in ("diff-tree", "ls-tree")]
+
+    # Only for the commit that changed a link.
+    assert 1 == len(is_asked)

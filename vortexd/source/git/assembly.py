@@ -155,9 +155,11 @@ class TreeAssembly:
         """See `base.CommitReader`. The files aren't kept."""
         loaded = [each.snapshot for each in self._loaded.values()]
         known = near.snapshot if near is not None else None
-        start = known if isinstance(known, Snapshot) else next(iter(loaded), None)
+        start, changes = next(iter(loaded), None), None
+        if isinstance(known, Snapshot):
+            start, changes = known, self._changes(known.origin.commit, commit)
         try:
-            snapshot = await self._snapshots.read(commit, start, loaded)
+            snapshot = await self._snapshots.read(commit, start, loaded, changes)
         except LabelError as error:
             log.info("commit not read", source=self._name, reason=str(error))
             return None
@@ -167,6 +169,17 @@ class TreeAssembly:
         origin = snapshot.origin
         files = Files(snapshot.contents, snapshot.unreadable, revision=origin.commit, origin=origin)
         return PastFiles(files, {link: way.through for link, way in snapshot.ways.items()}, snapshot)
+
+    def _changes(self, newer: str, older: str) -> Mapping[str, str | None] | None:
+        """Return the changes from a commit to an older one of the same label, as `Snapshots.read` takes them.
+
+        Return None if only git can say what they are.
+        """
+        for each in self._loaded.values():
+            changes = each.history.changes(newer, older)
+            if changes is not None:
+                return changes
+        return None
 
     async def subject(self, commit: str) -> str:
         """See `base.CommitReader`."""

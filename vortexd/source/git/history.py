@@ -46,6 +46,24 @@ class History:
     steps: Sequence[Step]
     edits: Edits
 
+    def changes(self, newer: str, older: str) -> Mapping[str, str | None] | None:
+        """Return the changes that lead from a commit back to an older one.
+
+        Map each path that may differ to the id of its blob at the older commit, or to None if there is none. Return
+        None if these steps don't lead there, or if a path wasn't a regular file.
+        """
+        found: dict[str, str | None] | None = None
+        for step in self.steps:
+            if step.origin.commit == newer:
+                found = {}
+            elif step.origin.commit == older:
+                break
+            if found is not None:
+                found |= step.before
+        else:
+            return None
+        return None if found is None or NO_FILE in found.values() else found
+
 
 class Histories:
     """Reads histories, and keeps the commits that it has read for later histories."""

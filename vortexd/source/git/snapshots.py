@@ -6,7 +6,7 @@ out.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import attrs
 
@@ -25,7 +25,7 @@ from .settings import GitSettings
 # One entry of `ls-tree -r -z`, and of `diff-tree -r -z`: the new mode, id and path.
 _LISTED = re.compile(rb"(\d{6}) \w+ ([0-9a-f]+)\t([^\0]+)\0")
 _CHANGED = re.compile(rb":\d{6} (\d{6}) [0-9a-f]+ ([0-9a-f]+) \w+\0([^\0]+)\0")
-_GONE, _LINK, _SUBMODULE = b"000000", b"120000", b"160000"
+_GONE, _FILE, _LINK, _SUBMODULE = b"000000", b"100644", b"120000", b"160000"
 SUBMODULE = "a submodule; submodules are not followed"
 # The largest size of a listing, for each file that is allowed.
 ENTRY_BYTES = 512
@@ -118,12 +118,20 @@ class Snapshots:
         self._too_large: dict[str, int] = {}
         self._bytes = 0
 
-    async def read(self, id: str, near: Snapshot | None, known: Iterable[Snapshot]) -> Snapshot:
+    async def read(
+        self,
+        id: str,
+        near: Snapshot | None,
+        known: Iterable[Snapshot],
+        changes: Mapping[str, str | None] | None = None,
+    ) -> Snapshot:
         """Read the commit that an id leads to.
 
         Args:
             near: A former snapshot that is probably similar, or None.
             known: Former snapshots, whose mappings are reused if the tree is the same.
+            changes: For each path that differs from `near`, the id of its blob, or None if there is none. If it is
+                None, git compares the commits.
 
         Raises:
             LabelError: It can't be served: it isn't a commit, or has too many files or too many bytes.
@@ -136,7 +144,7 @@ class Snapshots:
                 return attrs.evolve(each, origin=origin, step=None)
         try:
             if near is not None:
-                return await self._changed(commit, near)
+                return await self._changed(commit, near, changes)
         except (TooMuch, GitError):
             pass  # The former commit is too different, or the mirror no longer has it. Read the whole tree.
         return await self._whole(origin, tree)
@@ -180,16 +188,20 @@ class Snapshots:
             raise self._too_many() from None
         return await self._filled(origin, tree, listed_paths(listed))
 
-    async def _changed(self, commit: Object, near: Snapshot) -> Snapshot:
+    async def _changed(self, commit: Object, near: Snapshot, changes: Mapping[str, str | None] | None) -> Snapshot:
         tree, origin = parse_commit(commit)
-        listed = await self._mirror.listing(tree, near.tree, self._settings.files * ENTRY_BYTES)
+        listed = b""
+        if changes is None:
+            listed = await self._mirror.listing(tree, near.tree, self._settings.files * ENTRY_BYTES)
         paths = Paths(dict(near.blobs), dict(near.links), dict(near.contents), dict(near.unreadable))
         for link in near.links:
             # The target file may have changed although the link didn't.
             paths.contents.pop(link, None)
             paths.unreadable.pop(link, None)
-        paths.apply(_CHANGED.findall(listed))
+        paths.apply(_CHANGED.findall(listed) if changes is None else _entries(changes))
         found = await self._filled(origin, tree, paths)
+        if changes is not None:
+            return found
         return attrs.evolve(found, step=own_step(commit, near.origin.commit, listed))
 
     async def _filled(self, origin: Origin, tree: str, paths: Paths) -> Snapshot:
@@ -253,6 +265,12 @@ class Snapshots:
 
     def _too_many(self) -> LabelError:
         return LabelError(f"it holds more than {self._settings.files} files; raise source.files to allow this")
+
+
+def _entries(changes: Mapping[str, str | None]) -> Iterator[tuple[bytes, bytes, bytes]]:
+    """Yield changes in the form in which git lists them."""
+    for path, id in changes.items():
+        yield (_GONE, b"", path.encode()) if id is None else (_FILE, id.encode(), path.encode())
 
 
 def listed_paths(listed: bytes) -> Paths:
