@@ -777,6 +777,35 @@ async def test_without_the_store_no_node_is_forgotten(autojump_clock: MockClock)
     assert 503 == refused.value.status
 
 
+@pytest.mark.parametrize("name", ["a", "b", "x"])
+async def test_a_node_that_can_not_read_the_store_says_so_rather_than_that_it_knows_no_such_node(
+    name: str, autojump_clock: MockClock
+) -> None:
+    stage = Stage()
+    dead(stage.store)
+    stage.store.set_away(True)
+    async with stage.running() as one:
+        await trio.sleep(3)
+        with pytest.raises(RemoteError, match="can't be used now") as refused:
+            await one.node.forget(name)
+    assert 503 == refused.value.status
+
+
+@pytest.mark.parametrize("name", ["a", "b", "x"])
+async def test_once_the_store_is_away_no_node_is_unknown_or_counts_as_serving(
+    name: str, autojump_clock: MockClock
+) -> None:
+    stage = Stage()
+    dead(stage.store)
+    async with stage.running() as one:
+        await trio.sleep(3)
+        one.store.set_away(True)
+        await trio.sleep(3)
+        with pytest.raises(RemoteError, match="can't be used now") as refused:
+            await one.node.forget(name)
+    assert 503 == refused.value.status
+
+
 async def test_before_the_first_reading_no_count_is_whole(autojump_clock: MockClock) -> None:
     [view] = (await Stage().node.pages(Question(()))).nodes
     assert ("a", False) == (view.name, view.is_whole)

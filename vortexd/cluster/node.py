@@ -243,12 +243,14 @@ class Node:
             RemoteError: There is no such node (404), it isn't away (409), or the store can't be used (503).
         """
         member = self._roster.entry(self._keys.member(node))
+        is_away = node in self._roster.away
+        # While the store is away, this node may not know a node, or know it as it was. A store that is only full still forgets.
+        if self._engine is None or not (self._state.is_up or is_away):
+            raise RemoteError("the cluster's store can't be used now", 503)
         if member is None:
             raise RemoteError("the cluster has no node of this name", 404)
-        if node not in self._roster.away:
+        if not is_away:
             raise RemoteError("this node isn't away; stop it, and it leaves the cluster by itself", 409)
-        if self._engine is None:
-            raise RemoteError("the cluster's store can't be used now", 503)
         writes = [Delete(member.key), Delete(self._keys.hint(node))]
         conditions = [Unmodified(self._keys.alive(node), 0), Unmodified(member.key, member.modified)]
         try:
