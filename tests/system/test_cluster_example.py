@@ -9,12 +9,14 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
+from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_client_stream
 
 from vortexd.auth.tokens import entry_of, new_token
 
@@ -119,12 +121,8 @@ def test_a_webhook_through_the_proxy_reaches_all_three_nodes(tmp_path: Path) -> 
     def sizes() -> list[int]:
         return [ask(each, "/orders/dev", bearer)["propertySources"][0]["source"]["size"] for each in (*nodes, front)]
 
-    found = programs()
-    front = ports[8888] if found["haproxy"] else nodes[0]
-    with ExitStack() as stack:
-        for number, (name, words) in enumerate(COMMAND.findall((EXAMPLE / "README.md").read_text())):
-            if (program := found[name]) is not None:
-                stack.enter_context(running([*program, *words.split()], place, f"{number}-{name}"))
+    front = ports[8888] if programs()["haproxy"] else nodes[0]
+    with started(place):
         until(lambda: sizes() == [1] * 4)
         until(lambda: all(listed(ask(each, "/status", bearer)) == ["serving"] * 3 for each in nodes))
         repository.commit({"orders-dev.yml": "size: 2\n"})
@@ -133,6 +131,87 @@ def test_a_webhook_through_the_proxy_reaches_all_three_nodes(tmp_path: Path) -> 
         with pytest.raises(urllib.error.HTTPError):
             ask(front, "/status", {})
     assert token not in "".join(path.read_text() for path in place.glob("*.log"))
+
+
+@pytest.mark.skipif(etcd_program() is None or programs()["haproxy"] is None, reason="there is no etcd or no HAProxy")
+def test_a_client_that_a_node_sends_on_meets_another_node(tmp_path: Path) -> None:
+    repository = Repository(tmp_path / "config.git")
+    repository.commit({"orders-dev.yml": "size: 1\n"})
+    place = tmp_path / "cluster"
+    place.mkdir()
+    ports = copied(place, repository)
+    token = made(place)
+    bearer = {"Authorization": f"Bearer {token}"}
+    nodes = [ports[each] for each in (8881, 8882, 8883)]
+
+    def epoch() -> str | None:
+        orders = [ask(each, "/status", bearer)["cluster"]["order"] for each in nodes]
+        found: str | None = orders[0]["epoch"] if all(each["epoch"] == orders[0]["epoch"] for each in orders) else None
+        return found
+
+    def served_by(status: int = 101) -> list[str]:
+        """The nodes of all WebSockets that have ended, or of the responses with another status, in this order."""
+        [log] = place.glob("*-haproxy.log")
+        return re.findall(rf" vortexd/(\S+) \S+ {status} ", log.read_text())
+
+    with started(place):
+        until(lambda: all(ask(each, "/orders/dev", bearer) for each in nodes) and epoch())
+        # HAProxy may still take a node for down.
+        until(lambda: ask(ports[8888], "/orders/dev", bearer) and len({*served_by(200)[-3:]}) == 3)
+        trio.run(
+            _move_often, ports[8888], [(b"Authorization", f"Bearer {token}".encode())], f"{epoch()}.{2**53}", served_by
+        )
+
+
+async def _move_often(
+    port: int, headers: list[tuple[bytes, bytes]], claim: str, served_by: Callable[[], list[str]]
+) -> None:
+    """Check three times that a client which a node sends on meets another node.
+
+    Args:
+        port: The port of HAProxy.
+        claim: A generation that is higher than that of any node. So each node is behind.
+        served_by: Returns the nodes of all WebSockets that have ended, in this order.
+    """
+    target = "/ws/orders/dev"
+    async with AsyncExitStack() as held:
+        for _ in range(5):  # One node has fewer connections than the others, as the node that sends clients on has.
+            await held.enter_async_context(_connected(port, target, headers))
+        for number in range(1, 4):
+            with trio.fail_after(20):
+                async with _connected(port, f"{target}?last_version=x&generation={claim}", headers) as client:
+                    assert "connection_closing" == json.loads(await client.get_message())["type"]
+                    with pytest.raises(ConnectionClosed) as closed:
+                        await client.get_message()
+                assert closed.value.reason is not None
+                assert 4421 == closed.value.reason.code
+                await trio.to_thread.run_sync(until, lambda: len(served_by()) == 2 * number - 1)  # noqa: B023
+                async with _connected(port, f"{target}?last_version=x&generation={claim}&sent_on=1", headers) as client:
+                    first = json.loads(await client.get_message())
+                await trio.to_thread.run_sync(until, lambda: len(served_by()) == 2 * number)  # noqa: B023
+            assert ("config_snapshot", True) == (first["type"], first["stale"])
+            left, met = served_by()[-2:]
+            assert left != met
+
+
+@asynccontextmanager
+async def _connected(port: int, target: str, headers: list[tuple[bytes, bytes]]) -> AsyncIterator[WebSocketConnection]:
+    """Open a WebSocket until the block ends."""
+    # Use a separate stream: trio-websocket leaves a client's stream open when the server closes first.
+    async with await trio.open_tcp_stream("127.0.0.1", port) as stream, trio.open_nursery() as nursery:
+        yield await wrap_client_stream(nursery, stream, "localhost", target, extra_headers=headers)
+        nursery.cancel_scope.cancel()
+
+
+@contextmanager
+def started(place: Path) -> Iterator[None]:
+    """Run the commands of the README, except for programs that the machine doesn't have, until the block ends."""
+    found = programs()
+    with ExitStack() as stack:
+        for number, (name, words) in enumerate(COMMAND.findall((EXAMPLE / "README.md").read_text())):
+            if (program := found[name]) is not None:
+                stack.enter_context(running([*program, *words.split()], place, f"{number}-{name}"))
+        yield
 
 
 def made(place: Path) -> str:

@@ -171,5 +171,8 @@ class Connection:
 
 def _reason(error: BaseException) -> str:
     inner = error.exceptions[0] if isinstance(error, BaseExceptionGroup) and error.exceptions else error
+    if isinstance(inner, OSError) and not isinstance(inner, ssl.SSLError | socket.gaierror) and inner.errno:
+        # Trio's text has the address as a tuple. The caller names the endpoint.
+        return os.strerror(inner.errno)
     text = getattr(inner, "verify_message", "") or getattr(inner, "strerror", None) or getattr(inner, "reason", None)
     return str(text or inner or type(inner).__name__)

@@ -10,6 +10,13 @@ import structlog
 
 log = structlog.get_logger()
 
+_REMEDY = (
+    "check that etcd runs and has space, that this node reaches cluster.endpoints, and cluster.user, password and certificates;"
+    " this node tries again by itself"
+)
+# The reason says it.
+_OWN_REMEDY = "delete the keys that no node has written; this node tries again by itself"
+
 
 class StoreState:
     """Records the state of the store.
@@ -24,6 +31,7 @@ class StoreState:
         self._logged: str | None = None
         self._since = now()
         self._last_error: str | None = None
+        self._last_error_at: float | None = None
         # Until the first reading nothing is known, so the store isn't up. No log line says that.
         self._is_read = False
 
@@ -42,6 +50,11 @@ class StoreState:
         """The present or last error, or None if there never was one."""
         return self._last_error
 
+    @property
+    def last_error_at(self) -> float | None:
+        """When a part failed last, in seconds since the epoch, or None if there never was an error."""
+        return self._last_error_at
+
     def failed(self, part: str, reason: str, *, is_own: bool = False) -> None:
         """Record that a part couldn't use the store.
 
@@ -52,12 +65,14 @@ class StoreState:
         if self.is_up:
             self._since = self._now()
         self._failing[part] = self._last_error = reason
+        self._last_error_at = self._now()
         if not was_failing or (is_own and reason != self._logged):
             self._logged = reason
             log.warning(
                 "cluster store away",
                 reason=reason,
                 consequence="this node serves and fetches on its own, and hears of no other node",
+                remedy=_OWN_REMEDY if is_own else _REMEDY,
             )
 
     def worked(self, part: str, *, has_read: bool = False) -> None:

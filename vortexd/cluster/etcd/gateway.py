@@ -110,7 +110,7 @@ class Gateway:
             try:
                 return parse(await self._authenticated(path, body))
             except (EngineAway, OutcomeUnknown, wire.Malformed) as error:
-                away = EngineAway(f"{self.endpoint}: {error}")
+                away = self._all_failed(error)
                 self.move_on()
         raise away
 
@@ -129,7 +129,7 @@ class Gateway:
             try:
                 return parse(await self._authenticated(path, body))
             except _NotSent as error:
-                away = EngineAway(f"{self.endpoint}: {error}")
+                away = self._all_failed(error)
                 self.move_on()
             except (EngineAway, OutcomeUnknown, wire.Malformed) as error:
                 # etcd says "request timed out" also of a request that it carries out afterwards.
@@ -137,6 +137,12 @@ class Gateway:
                 self.move_on()
                 raise unknown from None
         raise away
+
+    def _all_failed(self, last: Exception) -> EngineAway:
+        """Make the error for the case that the current member was the last one, and failed as all others did."""
+        count = len(self._endpoints)
+        others = f"all {count} endpoints failed, the last one is " if count > 1 else ""
+        return EngineAway(f"{others}{self.endpoint}: {last}")
 
     @asynccontextmanager
     async def stream(self, path: str, body: Mapping[str, Any]) -> AsyncIterator["Lines"]:
