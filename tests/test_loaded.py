@@ -161,6 +161,7 @@ LATE = [
     "vortexd.cluster.generations",
     "vortexd.cluster.hints",
     "vortexd.cluster.keys",
+    "vortexd.cluster.late_labels",
     "vortexd.cluster.membership",
     "vortexd.cluster.node",
     "vortexd.cluster.positions",

@@ -12,6 +12,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.cluster.memory_engine import MemoryEngine, MemoryStore
 from vortexd.cluster import generations as module
+from vortexd.cluster import late_labels
 from vortexd.cluster.engine import Delete, EngineError, Event, Put
 from vortexd.cluster.generations import BACK_AFTER, LOOK_AFTER, PATIENCE, Generations
 from vortexd.cluster.keys import Keys
@@ -535,6 +536,46 @@ async def test_a_node_with_an_older_commit_is_behind_and_takes_no_number(
     assert {1_000: "c1", 1_001: "c3"} == cluster.listed
     await b.publish("c3")
     assert (1_001, []) == (b.number(), b.generations.behind)
+
+
+async def test_a_label_that_stays_behind_is_one_warning_on_time_and_one_line_when_it_is_current(
+    autojump_clock: MockClock, cluster: Cluster
+) -> None:
+    a, b = await cluster.node(), await cluster.node("b", "c1", "c2", "c3", "c4")
+    await a.publish("c1")
+    await b.publish("c1")
+    with capture_logs() as logs:
+        await a.publish("c2")
+        await trio.sleep(0.01)
+        assert b.generations.behind
+        await trio.sleep(late_labels.PATIENCE - 0.02)
+        assert not logs
+        await trio.sleep(0.02)
+        assert [("labels behind", "main", "1970-01-01T00:16:40.000Z")] == [
+            (each["event"], each["label"], each["since"]) for each in logs
+        ]
+        # It stays behind with a newer state.
+        await a.publish("c4")
+        await b.publish("c3")
+        await trio.sleep(late_labels.PATIENCE * 2)
+        assert 1 == len(logs)
+        await b.publish("c4")
+        await wait_all_tasks_blocked()
+    assert [("labels behind", "main"), ("labels current", "main")] == [(each["event"], each["label"]) for each in logs]
+
+
+async def test_a_label_that_is_behind_for_the_time_of_a_fetch_is_not_logged(
+    autojump_clock: MockClock, cluster: Cluster
+) -> None:
+    a, b = await cluster.node(), await cluster.node("b", "c1", "c2")
+    await a.publish("c1")
+    await b.publish("c1")
+    with capture_logs() as logs:
+        await a.publish("c2")
+        await trio.sleep(late_labels.PATIENCE - 1)
+        await b.publish("c2")
+        await trio.sleep(late_labels.PATIENCE * 2)
+    assert not logs
 
 
 async def test_a_node_with_a_listed_older_commit_has_its_old_number(

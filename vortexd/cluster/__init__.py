@@ -16,6 +16,7 @@ section [cluster] and without a source of kind "etcd", nothing of this package i
     roster.py       the nodes as the store lists them
     membership.py   this node's record, its sign of life, and the leadership
     hints.py        a webhook or a new commit at one node makes the others look at once
+    late_labels.py  labels that stay behind, for the log
     summaries.py    how many instances of each key are in each state at one node; pure
     summary_writer.py  writes this node's summary
     fleet.py        the counts and instances of the other nodes

@@ -24,6 +24,7 @@ from ..core.generation import HIGHEST_NUMBER, Generation
 from ..core.model import Files, Tree
 from .engine import Committed, Condition, Delete, Engine, EngineError, Entry, Event, Put, Reading, Unmodified
 from .keys import Keys
+from .late_labels import LateLabels
 from .positions import (
     EpochRecord,
     LabelRecord,
@@ -173,6 +174,7 @@ class Generations:
         self._has_warned = False
         self._is_looking = False
         self._tidied = 0.0
+        self._late = LateLabels(now)
 
     # From the pipeline.
 
@@ -408,10 +410,11 @@ class Generations:
                     continue
                 pause = _AGAIN
                 self._state.worked(_PART)
+                self._late.note(self.behind, {label for label, _ in self._unsettled()}, self._labels)
                 if not self._is_looking and self._doubtful:
                     self._is_looking = True
                     nursery.start_soon(self._look)
-                with trio.move_on_after(self._next_step()):
+                with trio.move_on_after(min(self._next_step(), self._late.due)):
                     await self._wanted.wait()
 
     def _next_step(self) -> float:
