@@ -3,7 +3,9 @@
 Requests leave one after the other; the parts of each answer arrive. The caller sets the deadlines.
 """
 
+import os
 import select
+import socket
 import ssl
 from urllib.parse import urlsplit
 

@@ -128,7 +128,7 @@ async def test_a_page_that_etcd_would_not_send_is_read_from_the_next_member(play
     play.handler = lambda asked: wrong if asked.member == "one" else answer(kvs=[kv(1, "/a/"), kv(2, "/a/\udcff")])
     assert ["/a/", "/a/\udcff"] == [each.key for each in (await play.engine.read(prefix="/a/")).entries]
     play.handler = lambda _: wrong
-    with pytest.raises(EngineAway, match="^http://one:2379: the answer isn't etcd's$"):
+    with pytest.raises(EngineAway, match="^all 2 endpoints failed; http://one:2379: the answer isn't etcd's$"):
         await play.engine.read(prefix="/a/")
 
 

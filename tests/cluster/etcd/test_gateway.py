@@ -96,9 +96,17 @@ async def test_a_member_that_refuses_the_connection_is_passed_over_from_then_on(
 @pytest.mark.parametrize("sends", ["ask", "change"])
 async def test_if_all_members_refuse_the_last_one_is_named(play: Play, sends: str) -> None:
     play.members.refused = {"one", "two"}
-    with pytest.raises(EngineAway, match="^http://two:2379: connection refused$"):
+    with pytest.raises(EngineAway, match="^all 2 endpoints failed; http://two:2379: connection refused$"):
         await getattr(play.gateway, sends)("/a", {})
     assert play.gateway.endpoint == ONE
+
+
+@pytest.mark.parametrize("sends", ["ask", "change"])
+async def test_if_there_is_one_member_the_error_counts_none(play: Play, sends: str) -> None:
+    play.members.refused = {"one"}
+    play.gateway = Gateway([ONE], connect=play.members.connect)
+    with pytest.raises(EngineAway, match="^http://one:2379: connection refused$"):
+        await getattr(play.gateway, sends)("/a", {})
 
 
 @pytest.mark.parametrize("failure", [Answer(ends=True), Answer(silent=True), error(14, "no leader", 503)])
@@ -148,7 +156,7 @@ async def test_an_error_of_etcd_is_raised_as_it_is(play: Play, sends: str) -> No
 async def test_if_no_member_answers_in_time_each_gets_its_deadline(play: Play, autojump_clock: MockClock) -> None:
     play.handler = lambda _: Answer(silent=True)
     begin = trio.current_time()
-    with pytest.raises(EngineAway, match="^http://two:2379: no answer within 2 s$"):
+    with pytest.raises(EngineAway, match="^all 2 endpoints failed; http://two:2379: no answer within 2 s$"):
         await play.gateway.ask("/a", {})
     assert trio.current_time() - begin == 2 * ANSWER
 

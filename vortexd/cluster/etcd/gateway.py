@@ -141,8 +141,8 @@ class Gateway:
     def _all_failed(self, last: Exception) -> EngineAway:
         """Make the error for the case that the current member was the last one, and failed as all others did."""
         count = len(self._endpoints)
-        others = f"all {count} endpoints failed, the last one is " if count > 1 else ""
-        return EngineAway(f"{others}{self.endpoint}: {last}")
+        all_of_them = f"all {count} endpoints failed; " if count > 1 else ""
+        return EngineAway(f"{all_of_them}{self.endpoint}: {last}")
 
     @asynccontextmanager
     async def stream(self, path: str, body: Mapping[str, Any]) -> AsyncIterator["Lines"]:
