@@ -268,6 +268,10 @@ async def test_a_node_that_publishes_reads_the_published_state_for_its_start_and
         assert history._present == made.stages.sources.present
         assert ("shop", 7) == (history._settings.cluster, history._settings.files)
         assert cast(object, made.stand_in._sources) is made.stages.sources
+        assert made.cluster is not None
+        assert not made.cluster.report().stands_in
+        made.stand_in._is_serving = True
+        assert made.cluster.report().stands_in
 
 
 async def test_the_reader_looks_former_states_up_in_the_sources(

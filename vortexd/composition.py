@@ -243,7 +243,7 @@ def build(settings: Settings, files: NamedFiles, read: Callable[[], Settings], p
         arrivals,
         _departures(stages.fleet, cluster),
         cluster,
-        _stand_in(settings, stages.sources),
+        _stand_in(settings, stages.sources, cluster),
     )
 
 
@@ -265,13 +265,15 @@ def _cluster(settings: Settings, stages: Stages, metrics: Metrics, peers: Peers)
     return node
 
 
-def _stand_in(settings: Settings, sources: Sources) -> "StandIn | None":
+def _stand_in(settings: Settings, sources: Sources, cluster: "Node | None") -> "StandIn | None":
     """Let a node that publishes start from what its cluster has published, if its sources can't be read."""
-    if not _publishes(settings):
+    if cluster is None or not _publishes(settings):
         return None
     from .source.published.stand_in import open_stand_in, settings_of
 
-    return open_stand_in(settings_of(settings.cluster, settings.source), sources, Random())
+    stand_in = open_stand_in(settings_of(settings.cluster, settings.source), sources, Random())
+    cluster.report_stand_in(lambda: stand_in.is_serving)
+    return stand_in
 
 
 def _history(settings: Settings, sources: Sources) -> FormerReader | None:

@@ -21,7 +21,7 @@ from vortexd.cluster.engine import (
     Write,
 )
 from vortexd.cluster.keys import Keys
-from vortexd.cluster.membership import GRACE, LEASE, PATIENCE, Membership
+from vortexd.cluster.membership import GRACE, LEASE, LISTED, NAME_TAKEN, NOT_LISTED, PATIENCE, Membership
 from vortexd.cluster.records import Member
 from vortexd.cluster.roster import Roster
 from vortexd.cluster.store_state import StoreState
@@ -239,6 +239,29 @@ async def test_a_node_takes_over_the_sign_of_life_of_its_own_former_lease(
     assert one.states() == {"a": "serving"}
     assert store.entries[KEYS.alive("a")].lease == "2"
     assert logs == []
+
+
+async def test_a_node_knows_how_the_store_lists_it(
+    autojump_clock: MockClock, store: MemoryStore, nursery: trio.Nursery
+) -> None:
+    store.change([Put(KEYS.alive("a"), b"other", store.new_lease(1_000))])
+    one = Person(store, "a")
+    found = [one.membership.listing]
+    nursery.start_soon(one.run)
+    await trio.sleep(0.1)
+    found.append(one.membership.listing)
+    store.change([Delete(KEYS.alive("a"))])
+    await trio.sleep(2)
+    found.append(one.membership.listing)
+    store.set_away(True)
+    await trio.sleep(LEASE * 2)
+    found.append(one.membership.listing)
+    assert [NOT_LISTED, NAME_TAKEN, LISTED, LISTED] == found
+    one.scope.cancel()
+    await trio.sleep(0.1)
+    store.set_away(False)
+    one.roster.read(())
+    assert NOT_LISTED == one.membership.listing
 
 
 async def test_a_name_that_another_process_holds_is_waited_for(

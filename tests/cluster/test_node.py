@@ -162,14 +162,49 @@ async def test_a_node_reports_itself_and_the_store(autojump_clock: MockClock) ->
             (ClusterMember("a", "serving", "1.0", "http://x", "2001-09-09T01:46:40.000Z"),),
             "a",
             order=ClusterOrder(epoch, (), ()),
+            member="listed",
         )
         assert one.node.fence is not None
 
 
 async def test_before_the_first_reading_nothing_is_known(autojump_clock: MockClock) -> None:
     stage = Stage()
-    assert stage.node.report() == ClusterReport("c", "a", False, 1e9, None, (), None)
+    assert stage.node.report() == ClusterReport("c", "a", False, 1e9, None, (), None, member="not listed")
     assert stage.node.fence is None
+
+
+async def test_a_node_whose_name_is_taken_says_so_and_so_does_a_worker_that_keeps_no_record(
+    autojump_clock: MockClock,
+) -> None:
+    store = MemoryStore()
+    async with (
+        Stage(store).running() as one,
+        Stage(store).running() as two,
+        Stage(store, is_member=False).running() as three,
+    ):
+        await trio.sleep(3)
+        listings = [each.node.report().member for each in (one, two, three)]
+        assert listings in (["listed", "name taken", None], ["name taken", "listed", None])
+        store.set_away(True)
+        await trio.sleep(1)
+        assert listings == [each.node.report().member for each in (one, two, three)]
+
+
+async def test_a_node_reports_the_last_error_of_the_store_with_its_time(autojump_clock: MockClock) -> None:
+    async with Stage().running() as one:
+        await trio.sleep(2)
+        one.store.set_away(True)
+        await trio.sleep(1)
+        report = one.node.report()
+        assert (False, 1e9) == (report.is_up, report.last_error_at)
+        assert report.last_error
+
+
+async def test_a_node_reports_whether_the_published_state_stands_in(autojump_clock: MockClock) -> None:
+    one = Stage()
+    assert not one.node.report().stands_in
+    one.node.report_stand_in(lambda: True)
+    assert one.node.report().stands_in
 
 
 async def test_two_nodes_see_each_other_and_hear_each_others_hints(autojump_clock: MockClock) -> None:

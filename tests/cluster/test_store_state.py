@@ -44,6 +44,8 @@ def test_a_store_that_is_away_is_logged_once_and_once_when_it_is_back() -> None:
             "log_level": "warning",
             "reason": "no answer",
             "consequence": "this node serves and fetches on its own, and hears of no other node",
+            "remedy": "check that etcd runs and has space, that this node reaches cluster.endpoints, and cluster.user, "
+            "password and certificates; this node tries again by itself",
         },
         {"event": "cluster store back", "log_level": "info", "away_for": 7.5},
     ]
@@ -99,3 +101,15 @@ def test_a_reason_with_a_remedy_of_its_own_is_logged_once_although_the_store_is_
         state.failed("watch", "too much", is_own=True)
         state.failed("watch", "too much", is_own=True)
     assert [each.get("reason") for each in logs] == ["gone", "too much", None, "too much"]
+    own = "delete the keys that no node has written; this node tries again by itself"
+    assert [each.get("remedy") == own for each in logs] == [False, True, False, True]
+
+
+def test_the_time_of_the_last_error_is_known_after_it_is_over() -> None:
+    assert StoreState(Time()).last_error_at is None
+    state = StoreState(time := Time())
+    for time.now in (103.0, 104.5):
+        state.failed("watch", "gone")
+    time.now = 110.0
+    state.worked("watch", has_read=True)
+    assert ("gone", 104.5) == (state.last_error, state.last_error_at)

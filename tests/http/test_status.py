@@ -160,7 +160,9 @@ async def test_the_page_shows_the_cluster_as_this_node_sees_it() -> None:
     assert {
         "name": "shop",
         "node": "a",
-        "store": {"status": "UP", "since": "2030-03-17T17:46:40.000Z", "last_error": None},
+        "store": {"status": "UP", "since": "2030-03-17T17:46:40.000Z", "last_error": None, "last_error_at": None},
+        "member": None,
+        "stand_in": False,
         "leader": "a",
         "members": [
             {
@@ -194,12 +196,50 @@ async def test_the_page_names_the_first_labels_that_are_behind_or_have_no_order(
 
 
 async def test_the_page_says_when_the_store_is_away_and_why() -> None:
-    away = attrs.evolve(CLUSTER, is_up=False, last_error="no answer", leader=None, members=())
+    away = attrs.evolve(
+        CLUSTER, is_up=False, last_error="no answer", last_error_at=1_900_000_001.0, leader=None, members=()
+    )
     answer = await Status(lambda: [WELL], FakeReader(), cluster=lambda: away).answer(request("/status"))
     said = orjson.loads(answer.body)["cluster"]
 
-    assert {"status": "AWAY", "since": "2030-03-17T17:46:40.000Z", "last_error": "no answer"} == said["store"]
+    assert {
+        "status": "AWAY",
+        "since": "2030-03-17T17:46:40.000Z",
+        "last_error": "no answer",
+        "last_error_at": "2030-03-17T17:46:41.000Z",
+    } == said["store"]
     assert (None, []) == (said["leader"], said["members"])
+
+
+@pytest.mark.parametrize("listing", ["listed", "name taken", "not listed"])
+async def test_the_page_says_how_the_cluster_lists_this_node_and_whether_a_state_stands_in(listing: str) -> None:
+    report = attrs.evolve(CLUSTER, member=listing, stands_in=True)
+    said = orjson.loads((await Status(list, FakeReader(), cluster=lambda: report).answer(request("/status"))).body)
+
+    assert (listing, True) == (said["cluster"]["member"], said["cluster"]["stand_in"])
+    assert jsonschema_rs.is_valid(Status.schemas["Status"], said)
+
+
+@pytest.mark.parametrize(
+    ("is_failing", "is_up", "published", "status"),
+    [
+        (False, True, True, "UP"),
+        (False, True, False, "WAITING"),
+        (False, False, True, "AWAY"),
+        (False, False, False, "AWAY"),
+        (True, True, False, "FAILING"),
+        (True, False, True, "FAILING"),
+    ],
+)
+async def test_publishing_is_up_only_if_the_store_is_up_and_has_a_published_state(
+    is_failing: bool, is_up: bool, published: bool, status: str
+) -> None:
+    version = ClusterVersion(7, "a" * 64, 1_900_000_000.0, "b") if published else None
+    report = attrs.evolve(CLUSTER, is_up=is_up, published=version, publishing=ClusterPublishing(is_failing, None, 0))
+    said = orjson.loads((await Status(list, FakeReader(), cluster=lambda: report).answer(request("/status"))).body)
+
+    assert status == said["cluster"]["publishing"]["status"]
+    assert jsonschema_rs.is_valid(Status.schemas["Status"], said)
 
 
 @pytest.mark.parametrize("cluster", [CLUSTER, attrs.evolve(CLUSTER, is_up=False, last_error="x", leader=None)])

@@ -36,6 +36,8 @@ _BID_JITTER = 0.5
 # Seconds until the record must be removed when the node leaves.
 _FAREWELL = 1.0
 _PART = "membership"
+# How the store lists a node.
+LISTED, NAME_TAKEN, NOT_LISTED = "listed", "name taken", "not listed"
 
 
 @attrs.frozen
@@ -85,6 +87,17 @@ class Membership:
         self._taken_since: float | None = None
         self._is_said = False
         self._logged_away: set[str] = set()
+
+    @property
+    def listing(self) -> str:
+        """How the store lists this node: `LISTED`, `NAME_TAKEN` if another process has its name, or `NOT_LISTED`.
+
+        After a crash, the former process has the name until its lease ends. While the store is away, this stays as it was.
+        """
+        alive = self._roster.entry(self._keys.alive(self._record.node))
+        if alive is None:
+            return NOT_LISTED
+        return LISTED if alive.value == self._process.encode() else NAME_TAKEN
 
     @property
     def is_leader(self) -> bool:

@@ -136,6 +136,7 @@ class Node:
             around.now,
         )
         self._engine: Engine | None = None
+        self._stands_in: Callable[[], bool] = lambda: False
         self._questions = Questions(self._keys, name, lambda: self._settings, self._warnings)
         self._fleet = ClusterFleet(
             self._keys, name, self._roster, self._state, self._questions, self._warnings, around.now
@@ -187,6 +188,14 @@ class Node:
             publisher.offer(tree)
 
         return publish_both
+
+    def report_stand_in(self, stands_in: Callable[[], bool]) -> None:
+        """From now on report whether the published state stands in for the sources.
+
+        Args:
+            stands_in: Returns whether it does now.
+        """
+        self._stands_in = stands_in
 
     @property
     def numbering(self) -> Generations:
@@ -294,6 +303,9 @@ class Node:
             if (publisher := self._publisher) is not None and self._settings.publish
             else None,
             ClusterOrder(order.epoch, tuple(order.behind), tuple(order.unordered)),
+            state.last_error_at,
+            self._membership.listing if self._membership is not None else None,
+            self._stands_in(),
         )
 
     def _publishing_fence(self) -> CreatedAt | None:

@@ -14,7 +14,6 @@ _REMEDY = (
     "check that etcd runs and has space, that this node reaches cluster.endpoints, and cluster.user, password and certificates;"
     " this node tries again by itself"
 )
-# The reason says it.
 _OWN_REMEDY = "delete the keys that no node has written; this node tries again by itself"
 
 

@@ -535,6 +535,10 @@ class ClusterReport:
         published: The newest published version, or None if there is none.
         publishing: Whether this process can publish, or None if it isn't set to publish.
         order: The order of publications, as this process knows it.
+        last_error_at: When the store failed last, in seconds since the epoch, or None if there never was an error.
+        member: How the store lists this process: "listed", "name taken" or "not listed". None if the process is one of several
+            workers and keeps no record.
+        stands_in: Whether the published state is served now, because the sources haven't been read yet.
     """
 
     name: str
@@ -551,3 +555,6 @@ class ClusterReport:
     published: ClusterVersion | None = None
     publishing: ClusterPublishing | None = None
     order: ClusterOrder = attrs.field(factory=lambda: ClusterOrder(None, (), ()))
+    last_error_at: float | None = None
+    member: str | None = None
+    stands_in: bool = False

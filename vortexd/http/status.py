@@ -7,7 +7,7 @@ import attrs
 import orjson
 
 from ..auth import Right
-from ..core.model import BrokenFile, ClusterReport, HeldBack, SourceReport
+from ..core.model import BrokenFile, ClusterPublishing, ClusterReport, HeldBack, SourceReport
 from ..core.text import rfc3339
 from ..process.peers import Peers
 from ..source.kinds import KINDS
@@ -58,7 +58,11 @@ _CLUSTER = optional(
     an_object(
         name=TEXT,
         node=TEXT,
-        store=an_object(status={"enum": ["UP", "AWAY"]}, since=TIME, last_error=nullable(TEXT)),
+        store=an_object(
+            status={"enum": ["UP", "AWAY"]}, since=TIME, last_error=nullable(TEXT), last_error_at=nullable(TIME)
+        ),
+        member=nullable({"enum": ["listed", "name taken", "not listed"]}),
+        stand_in={"type": "boolean"},
         leader=nullable(TEXT),
         members=a_list(
             an_object(
@@ -72,7 +76,7 @@ _CLUSTER = optional(
         ),
         order=an_object(epoch=nullable(TEXT), behind=a_list(TEXT), unordered=a_list(TEXT)),
         published=an_object(number=COUNT, id=TEXT, at=TIME, by=TEXT),
-        publishing=an_object(status={"enum": ["UP", "FAILING"]}, last_error=nullable(TEXT)),
+        publishing=an_object(status={"enum": ["UP", "FAILING", "AWAY", "WAITING"]}, last_error=nullable(TEXT)),
     ),
     "published",
     "publishing",
@@ -182,7 +186,10 @@ def _cluster_members(report: ClusterReport) -> dict[str, Any]:
             "status": "UP" if report.is_up else "AWAY",
             "since": rfc3339(report.since),
             "last_error": report.last_error,
+            "last_error_at": _time(report.last_error_at),
         },
+        "member": report.member,
+        "stand_in": report.stands_in,
         "leader": report.leader,
         "members": [
             {
@@ -205,9 +212,17 @@ def _cluster_members(report: ClusterReport) -> dict[str, Any]:
     if (version := report.published) is not None:
         said["published"] = attrs.asdict(version) | {"at": rfc3339(version.at)}
     if (publishing := report.publishing) is not None:
-        status = "FAILING" if publishing.is_failing else "UP"
-        said["publishing"] = {"status": status, "last_error": publishing.last_error}
+        said["publishing"] = {"status": _publishing(report, publishing), "last_error": publishing.last_error}
     return said
+
+
+def _publishing(report: ClusterReport, publishing: ClusterPublishing) -> str:
+    """Return whether a node that publishes can do so. Without the store it can't, whatever its last attempt has said."""
+    if publishing.is_failing:
+        return "FAILING"
+    if not report.is_up:
+        return "AWAY"
+    return "UP" if report.published is not None else "WAITING"
 
 
 def _time(seconds: float | None) -> str | None:

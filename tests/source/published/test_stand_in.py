@@ -103,11 +103,14 @@ async def test_the_published_state_stands_in_until_the_sources_are_read_and_is_n
     with capture_logs() as logs:
         await trio.sleep(PATIENCE + 0.01)
         assert not logs
+        assert not play.stand_in.is_serving
         for text in ("1", "2"):
             await play.published.say(tree(a=text))
+            assert play.stand_in.is_serving
         assert ([b"1", b"2"], [], [LOGGED]) == (play.here, play.in_cluster, logs)
     await play.own.say(tree(a="own"))
     await wait_all_tasks_blocked()
+    assert not play.stand_in.is_serving
 
     assert ([b"1", b"2", b"own"], [b"own"]) == (play.here, play.in_cluster)
     assert (True, True) == (play.published.is_over, play.is_over)

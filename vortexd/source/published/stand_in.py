@@ -54,6 +54,12 @@ class StandIn:
         self._sources = sources
         self._published = published
         self._is_logged = False
+        self._is_serving = False
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether the published state is served now in place of the sources."""
+        return self._is_serving
 
     async def run(self, publish: Publish) -> None:
         """Wait for the sources and, if that takes long, publish what the cluster has published. Returns at their first state.
@@ -67,6 +73,7 @@ class StandIn:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._published.run, partial(self._take, publish), name="stand-in for the sources")
             await self._sources.wait_published()
+            self._is_serving = False
             nursery.cancel_scope.cancel()
 
     async def _take(self, publish: Publish, tree: Tree) -> None:
@@ -77,7 +84,12 @@ class StandIn:
                 consequence="the content may be old until all sources of this node have been read",
             )
         self._is_logged = True
-        await self._sources.stand_in(publish, tree)
+
+        async def serve(state: Tree) -> None:
+            await publish(state)
+            self._is_serving = True
+
+        await self._sources.stand_in(serve, tree)
 
 
 def settings_of(cluster: ClusterSettings, sources: Sequence[SourceSettings]) -> PublishedSettings:
