@@ -27,11 +27,14 @@ pytestmark = pytest.mark.slow
 
 EXAMPLE = Path(__file__).parents[2] / "conf" / "cluster"
 COMMAND = re.compile(r"^(etcd|vortexd|haproxy) (.*)$", re.MULTILINE)
+BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+# The files that no program reads.
+APART = ("README.md", ".gitignore")
 
 
 def test_the_commands_of_its_readme_name_each_file_once() -> None:
     named = [words.split()[-1] for _, words in COMMAND.findall((EXAMPLE / "README.md").read_text())]
-    assert sorted(named) == sorted(path.name for path in EXAMPLE.iterdir() if path.name != "README.md")
+    assert sorted(named) == sorted(path.name for path in EXAMPLE.iterdir() if path.name not in APART)
 
 
 def test_the_files_of_the_nodes_differ_only_in_their_numbers() -> None:
@@ -65,14 +68,14 @@ def running(command: list[str], directory: Path, name: str) -> Iterator[None]:
             process.wait()
 
 
-def copied(directory: Path, repository: Repository) -> dict[int, int]:
+def copied(directory: Path, uri: str) -> dict[int, int]:
     """Copy the files with free ports and another repository. Return the new port for each of theirs."""
-    texts = {path.name: path.read_text() for path in EXAMPLE.iterdir() if path.name != "README.md"}
+    texts = {path.name: path.read_text() for path in EXAMPLE.iterdir() if path.name not in APART}
     used = sorted({int(port) for text in texts.values() for port in re.findall(r"127\.0\.0\.1:(\d+)", text)})
     ports = dict(zip(used, free_ports(len(used)), strict=True))
     for name, text in texts.items():
         text = re.sub(r"127\.0\.0\.1:(\d+)", lambda found: f"127.0.0.1:{ports[int(found[1])]}", text)
-        (directory / name).write_text(text.replace("file:///srv/config.git", repository.uri))
+        (directory / name).write_text(text.replace("file:///srv/config.git", uri))
     return ports
 
 
@@ -113,7 +116,7 @@ def test_a_webhook_through_the_proxy_reaches_all_three_nodes(tmp_path: Path) -> 
     repository.commit({"orders-dev.yml": "size: 1\n"})
     place = tmp_path / "cluster"
     place.mkdir()
-    ports = copied(place, repository)
+    ports = copied(place, repository.uri)
     token = made(place)
     bearer = {"Authorization": f"Bearer {token}"}
     nodes = [ports[each] for each in (8881, 8882, 8883)]
@@ -139,7 +142,7 @@ def test_a_client_that_a_node_sends_on_meets_another_node(tmp_path: Path) -> Non
     repository.commit({"orders-dev.yml": "size: 1\n"})
     place = tmp_path / "cluster"
     place.mkdir()
-    ports = copied(place, repository)
+    ports = copied(place, repository.uri)
     token = made(place)
     bearer = {"Authorization": f"Bearer {token}"}
     nodes = [ports[each] for each in (8881, 8882, 8883)]
@@ -161,6 +164,57 @@ def test_a_client_that_a_node_sends_on_meets_another_node(tmp_path: Path) -> Non
         trio.run(
             _move_often, ports[8888], [(b"Authorization", f"Bearer {token}".encode())], f"{epoch()}.{2**53}", served_by
         )
+
+
+@pytest.mark.skipif(etcd_program() is None or programs()["haproxy"] is None, reason="there is no etcd or no HAProxy")
+def test_the_commands_of_its_readme_lead_from_no_repository_to_a_configuration_at_the_proxy(tmp_path: Path) -> None:
+    place, git = tmp_path / "cluster", tmp_path / "config.git"
+    place.mkdir()
+    ports = copied(place, f"file://{git}")
+    shutil.copy(EXAMPLE / ".gitignore", place)
+    blocks = BLOCK.findall((EXAMPLE / "README.md").read_text())
+    [starts] = [number for number, block in enumerate(blocks) if COMMAND.search(block)]
+    environment = os.environ | {
+        f"GIT_{who}_{what}": "a" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
+    }
+    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+
+    def run(block: str) -> str:
+        text = block.replace("/srv/config.git", str(git))
+        text = re.sub(r"127\.0\.0\.1:(\d+)", lambda found: f"127.0.0.1:{ports[int(found[1])]}", text)
+        command = ["bash", "-e", "-c", text.replace("curl ", "curl -sS --fail ")]
+        return subprocess.run(command, cwd=place, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+    def is_ready(port: int) -> bool:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=10):
+                return True
+        except urllib.error.HTTPError as error:
+            assert 503 == error.code
+            return False
+
+    nodes = [ports[each] for each in (8881, 8882, 8883)]
+    for block in blocks[1:starts]:  # The first one sets PATH.
+        run(block)
+    assert {0o600} == {(place / name).stat().st_mode & 0o777 for name in ("token.txt", "tokens.toml", "webhook.secret")}
+    commit, hook, status, configuration = blocks[starts + 1 :]
+    with started(place):
+        until(lambda: not any(is_ready(each) for each in nodes))
+        bearer = {"Authorization": f"Bearer {(place / 'token.txt').read_text().splitlines()[0]}"}
+        until(lambda: all(listed(ask(each, "/status", bearer)) == ["serving"] * 3 for each in nodes))
+        run(commit)
+        assert not any(is_ready(each) for each in nodes)
+        run(hook)
+        until(lambda: all(is_ready(each) for each in nodes), 10)
+        assert ["serving"] * 3 == listed(json.loads(run(status)))
+        until(lambda: is_ready(ports[8888]), 10)
+        assert {"size": 1} == json.loads(run(configuration))["propertySources"][0]["source"]
+    made_here = {path.name for path in place.iterdir()} - {path.name for path in EXAMPLE.iterdir()}
+    subprocess.run(["git", "init", "--quiet", "."], cwd=place, check=True)
+    ignored = subprocess.run(
+        ["git", "check-ignore", "--no-index", *made_here], cwd=place, stdout=subprocess.PIPE, text=True
+    )
+    assert {name for name in made_here if not name.endswith(".log")} == set(ignored.stdout.split())
 
 
 async def _move_often(
