@@ -288,6 +288,32 @@ async def test_the_last_counts_of_a_node_that_is_away_are_away(stage: Stage, rea
     assert {A, B} == stage.fleet.keys()
 
 
+@pytest.mark.parametrize("reads", [False, True])
+async def test_the_last_counts_of_a_node_that_is_away_are_as_old_as_its_last_summary(stage: Stage, reads: bool) -> None:
+    stage.node("b", lease="2")
+    stage.summary("b", 0, state(A, 3), lease="2")
+    stage.now = NOW + 20
+    stage.summary("b", 0, state(A, 4), lease="2")
+    stage.monotonic, stage.now = 40.0, NOW + 40
+    if reads:
+        stage.read()
+    stage.monotonic, stage.now = 60.0, NOW + 60
+    stage.end_lease("2")
+    stage.monotonic, stage.now = 90.4, NOW + 90.8
+    assert NodeView("b", "away", "last", NOW + 20, "it is away", is_whole=False) == (await stage.pages()).nodes[0]
+
+
+async def test_a_summary_that_has_changed_between_two_readings_is_as_old_as_the_second(stage: Stage) -> None:
+    stage.node("b", lease="2")
+    stage.summary("b", 0, state(A, 3), lease="2")
+    key = KEYS.summary("b", 0)
+    stage.entries[key] = attrs.evolve(stage.entries[key], modified=stage.revision + 1, value=part(state(A, 4)))
+    stage.now = NOW + 20
+    stage.read()
+    stage.questions.found = Answers({}, {"b": "no route"})
+    assert NodeView("b", "serving", "last", NOW + 20, "no route", is_whole=False) == (await stage.pages()).nodes[0]
+
+
 async def test_a_node_that_went_away_before_this_one_started_is_not_counted(stage: Stage) -> None:
     stage.put(KEYS.member("b"), Member("b", "", "2030", "1", "serving").encoded())
     found = await stage.pages()

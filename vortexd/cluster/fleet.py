@@ -41,7 +41,7 @@ class _Summary:
 
     Attributes:
         parts: The parts, by number.
-        read_at: When this node has read the newest part, in seconds since the epoch.
+        read_at: When this node first read the newest part, in seconds since the epoch.
     """
 
     parts: dict[int, Entry] = attrs.field(factory=dict)
@@ -86,8 +86,11 @@ class ClusterFleet:
         for entry in entries:
             self._put(entry)
         for node, summary in before.items():
+            now = self._summaries.get(node)
+            if now is not None and now.parts == summary.parts:
+                now.read_at = summary.read_at
             # The store has ended the summary of a node that is away.
-            if node not in self._summaries and self._is_away(node):
+            if now is None and self._is_away(node):
                 self._summaries[node] = summary
 
     def take(self, events: Iterable[Event]) -> None:
@@ -158,15 +161,14 @@ class ClusterFleet:
         states = self._states(member.node)
         if states is None:
             return NodeView(member.node, member.state, UNKNOWN, None, reason, is_whole=False), None
+        # A node that is away may have died up to a lease before this node noticed it. Its last summary is older than that.
+        as_of = self._summaries[member.node].read_at
         if member.state == AWAY:
-            # Whole seconds, so that the same answer has the same entity tag.
-            as_of = float(round(self._now() - (member.away_for or 0.0)))
             view = NodeView(member.node, member.state, LAST, as_of, reason, is_whole=False)
             return view, page_of(as_away(states), question)
         # A node without an address can only be counted from its summary, which is new while it and the store are up.
         if reason == _NO_ADDRESS and self._state.is_up:
             return NodeView(member.node, member.state, CURRENT, None, reason), page_of(states, question)
-        as_of = self._summaries[member.node].read_at
         return NodeView(member.node, member.state, LAST, as_of, reason, is_whole=False), page_of(states, question)
 
     def _states(self, node: str) -> tuple[KeyState, ...] | None:
