@@ -69,6 +69,7 @@ def test_what_can_not_be_measured_is_one_line(
     assert CONTENT == file.read_bytes()
 
 
+@pytest.mark.alone
 def test_a_daemon_of_its_own_is_measured_whole(capsys: pytest.CaptureFixture[str]) -> None:
     assert 0 == cli.main(["bench", "--connections", "120", "--changes", "2", "--idle", "0.1", "--json"])
     figures = json.loads(capsys.readouterr().out)
