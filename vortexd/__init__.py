@@ -17,6 +17,7 @@ Each package says in its __init__.py what arrives, what leaves and what it never
     state/       what survives a restart: what instances have acknowledged, and files of vortexd's own user
     source/      files/ and git/: directories and repositories as whole immutable states
     resolve/     bytes to documents within bounds, Spring's order, one nested document; pure
+    gate/        judges new configurations by JSON Schemas and commands, before they are published
     pipeline/    parse, repair, resolve, store, compare and broadcast: from a Tree to deliveries
     fleet/       which instances have applied which version; pure
     audit/       who changed something at the server, when, from where, and what: a bounded log that all workers share

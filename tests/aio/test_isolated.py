@@ -169,6 +169,14 @@ def test_a_process_that_takes_no_request_is_ended_at_the_deadline(monkeypatch: p
         asked(process, "echo", bytes(1_000_000))
 
 
+def test_a_deadline_by_the_clock_can_be_shorter_than_the_processor_limit() -> None:
+    with (
+        Isolated("", 1, 100, ["sleep", "60"], clock_seconds=0.05) as process,
+        pytest.raises(Died, match=r"^takes longer than 0.05 s$"),
+    ):
+        asked(process, "echo", bytes(1_000_000))
+
+
 def test_an_unexpected_error_is_told_by_its_place_and_without_its_text(process: Isolated) -> None:
     with pytest.raises(Exceeded, match=r"^fails unexpectedly: ValueError in isolated_work.py:\d+$"):
         asked(process, "fail")

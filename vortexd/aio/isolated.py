@@ -78,15 +78,24 @@ class Isolated:
         module: The module's full name. `work` takes a request and its content and yields values. Values should be
             small, because the interpreter lock is held while a value is decoded.
         memory_bytes: The address space that the process may take in addition to its size when it begins to work.
-        cpu_seconds: The processor time of one request. By the clock, a request may take ten times as long.
+        cpu_seconds: The processor time of one request.
         command: The command that starts the process. By default, it is this interpreter.
+        clock_seconds: The time of one request by the clock. By default, it is ten times `cpu_seconds`.
     """
 
-    def __init__(self, module: str, memory_bytes: int, cpu_seconds: int, command: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        module: str,
+        memory_bytes: int,
+        cpu_seconds: int,
+        command: Sequence[str] | None = None,
+        clock_seconds: float | None = None,
+    ) -> None:
         bounds = (module, str(memory_bytes), str(cpu_seconds))
         self._command = command or (sys.executable, "-P", "-c", _PROGRAM, json.dumps(sys.path), *bounds)
         self._memory_bytes = memory_bytes
         self._cpu_seconds = cpu_seconds
+        self._clock_seconds = clock_seconds
         self._process: subprocess.Popen[bytes] | None = None
         self._received = bytearray()
         self._is_killed = False
@@ -110,7 +119,8 @@ class Isolated:
             Died: The process ended in another way, or missed the deadline. The next request starts another process.
         """
         process = self._started()
-        deadline = time.monotonic() + self._cpu_seconds * _PATIENCE
+        seconds = self._cpu_seconds * _PATIENCE if self._clock_seconds is None else self._clock_seconds
+        deadline = time.monotonic() + seconds
         has_ended = False
         try:
             self._send(process, (marshal.dumps(request), content), deadline)
@@ -126,8 +136,8 @@ class Isolated:
         except _Ended:
             raise self._end_of(process) from None
         except TimeoutError:
-            # The processor limit applies first, unless the machine gives the process almost no processor time.
-            raise Died(f"takes longer than {self._cpu_seconds * _PATIENCE} s") from None
+            # By default the processor limit applies first, unless the machine gives the process almost no processor time.
+            raise Died(f"takes longer than {seconds:g} s") from None
         finally:
             if not has_ended:
                 self.close()

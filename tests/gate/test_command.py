@@ -1,0 +1,126 @@
+"""The operator's command: its input, its verdict, and its ends."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import trio
+
+from vortexd.core.model import Config, Key
+from vortexd.core.version import encode, version_of
+from vortexd.gate.command import accepts, program_of
+from vortexd.gate.judge import Failure
+
+
+def config(application: str, document: dict[str, object]) -> Config:
+    body = encode(document)
+    return Config(Key(application, "prod", "main"), version_of(body), body, ())
+
+
+CONFIGS = [config("billing", {"port": 1}), config("shop", {"a": "ä\n"})]
+
+
+def python(program: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-c", program, *arguments]
+
+
+async def test_the_command_reads_the_documents_as_json_a_line(tmp_path: Path) -> None:
+    out = tmp_path / "seen"
+    assert await accepts(python("import sys; open(sys.argv[1], 'w').write(sys.stdin.read())", str(out)), CONFIGS, 30)
+
+    assert [
+        {
+            "application": "billing",
+            "profile": "prod",
+            "label": "main",
+            "version": CONFIGS[0].version,
+            "document": {"port": 1},
+        },
+        {
+            "application": "shop",
+            "profile": "prod",
+            "label": "main",
+            "version": CONFIGS[1].version,
+            "document": {"a": "ä\n"},
+        },
+    ] == [json.loads(line) for line in out.read_text().splitlines()]
+
+
+@pytest.mark.parametrize(("status", "is_accepted"), [(0, True), (1, False), (3, False)])
+async def test_the_exit_status_is_the_verdict(status: int, is_accepted: bool) -> None:
+    assert is_accepted == await accepts(["/bin/sh", "-c", f"exit {status}"], CONFIGS, 30)
+
+
+async def test_a_command_may_accept_without_reading() -> None:
+    many = [config("a", {"x": "y" * 100_000}) for _ in range(20)]
+    assert await accepts(["true"], many, 30)
+    assert not await accepts(["false"], many, 30)
+
+
+async def test_what_the_command_writes_goes_nowhere_however_much_it_is(capfd: pytest.CaptureFixture[str]) -> None:
+    program = (
+        "import sys; sys.stdout.write('hunter2' * 1_000_000); sys.stderr.write('hunter2' * 1_000_000); sys.exit(1)"
+    )
+    assert not await accepts(python(program), CONFIGS, 30)
+
+    assert ("", "") == capfd.readouterr()
+
+
+async def test_the_command_gets_no_other_variables(tmp_path: Path) -> None:
+    out = tmp_path / "seen"
+    environ = {"PATH": os.environ["PATH"], "HOME": "/h", "LANG": "C.UTF-8", "ETCD_PASSWORD": "hunter2"}
+    program = "import os, sys, json; json.dump(dict(os.environ), open(sys.argv[1], 'w'))"
+    assert await accepts(python(program, str(out)), CONFIGS, 30, environ)
+
+    found = json.loads(out.read_text())
+    assert "ETCD_PASSWORD" not in found
+    assert {"PATH": os.environ["PATH"], "HOME": "/h", "LANG": "C.UTF-8"}.items() <= found.items()
+
+
+async def test_a_command_that_hangs_ends_with_all_that_it_started(tmp_path: Path) -> None:
+    out = tmp_path / "pid"
+    with pytest.raises(Failure, match=r"^can't judge: the command sh takes longer than 0.5 s$"):
+        await accepts(["/bin/sh", "-c", f"sleep 60 & echo $! > {out}; wait"], CONFIGS, 0.5)
+
+    with trio.fail_after(10):
+        while is_running(int(out.read_text())):  # noqa: ASYNC110  # no event tells of another program's process
+            await trio.sleep(0.01)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return " Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+
+
+async def test_a_command_that_a_signal_ends_has_not_judged() -> None:
+    with pytest.raises(Failure, match=r"^can't judge: the command sh was ended by signal 9$"):
+        await accepts(["/bin/sh", "-c", "kill -9 $$"], CONFIGS, 30)
+
+
+async def test_a_command_that_cannot_start_has_not_judged() -> None:
+    with pytest.raises(Failure, match=r"^can't start the command judge: no such file or directory$"):
+        await accepts(["/nowhere/judge", "hunter2"], CONFIGS, 30)
+
+
+async def test_a_cancelled_command_ends(tmp_path: Path) -> None:
+    out = tmp_path / "pid"
+    async with trio.open_nursery() as nursery:
+
+        async def judge() -> None:
+            await accepts(["/bin/sh", "-c", f"echo $$ > {out}.new; mv {out}.new {out}; exec sleep 60"], CONFIGS, 60)
+
+        nursery.start_soon(judge)
+        with trio.fail_after(10):
+            while not out.exists():  # noqa: ASYNC110  # as above
+                await trio.sleep(0.01)
+        nursery.cancel_scope.cancel()
+
+    assert not is_running(int(out.read_text()))
+
+
+def test_a_program_is_named_without_its_arguments() -> None:
+    assert "judge" == program_of(["/usr/bin/judge", "--token", "hunter2"])

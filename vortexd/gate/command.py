@@ -1,0 +1,93 @@
+"""Runs the operator's command, which judges the new documents of one label.
+
+Configurations arrive. They are the command's standard input, one JSON object a line. The exit status leaves. What the
+command writes is discarded, because it may hold values. The command and all that it starts end at the deadline.
+"""
+
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+
+import orjson
+import trio
+
+from ..aio import threads
+from ..core.model import Config
+from .judge import Failure
+
+_KEPT = ("HOME", "LANG", "PATH")
+# Seconds to wait for a command that was killed.
+_REAP_SECONDS = 5.0
+
+
+async def accepts(
+    command: Sequence[str], configs: Sequence[Config], seconds: float, environ: Mapping[str, str] = os.environ
+) -> bool:
+    """Run the command. Return whether its exit status is 0.
+
+    Raises:
+        Failure: It can't be started, takes too long, or a signal has ended it.
+    """
+    lines = await threads.run_sync(_lines, configs, abandon_on_cancel=True)
+    environment = {name: environ[name] for name in _KEPT if name in environ}
+    try:
+        process = await trio.lowlevel.open_process(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            env=environment,
+        )
+    except (OSError, ValueError) as error:
+        why = (getattr(error, "strerror", None) or "error").lower()
+        raise Failure(f"can't start the command {program_of(command)}: {why}") from None
+    try:
+        with trio.fail_after(seconds):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(partial(_feed, process, lines))
+                status = await process.wait()
+                # The command may accept without reading everything.
+                nursery.cancel_scope.cancel()
+    except trio.TooSlowError:
+        raise Failure(f"can't judge: the command {program_of(command)} takes longer than {seconds:g} s") from None
+    finally:
+        await _end(process)
+    if status < 0:
+        raise Failure(f"can't judge: the command {program_of(command)} was ended by signal {-status}")
+    return status == 0
+
+
+def program_of(command: Sequence[str]) -> str:
+    """Return the name of a command's program. Its arguments may hold secrets."""
+    return os.path.basename(command[0])
+
+
+def _lines(configs: Sequence[Config]) -> bytes:
+    lines = []
+    for each in configs:
+        key = each.key
+        head = {"application": key.application, "profile": key.profile, "label": key.label, "version": each.version}
+        lines.append(orjson.dumps(head)[:-1] + b',"document":' + each.body + b"}\n")
+    return b"".join(lines)
+
+
+async def _feed(process: trio.Process, lines: bytes) -> None:
+    assert process.stdin is not None  # we asked for a pipe
+    with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+        await process.stdin.send_all(lines)
+    await process.stdin.aclose()
+
+
+async def _end(process: trio.Process) -> None:
+    """Kill a process and all processes of its session, and wait for it, even if this task is cancelled."""
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    with trio.CancelScope(shield=True, deadline=trio.current_time() + _REAP_SECONDS):
+        assert process.stdin is not None
+        await process.stdin.aclose()
+        await process.wait()

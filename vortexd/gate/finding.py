@@ -1,0 +1,112 @@
+"""A finding of the gate, and a refusal, in the form in which people and programs see them. Pure.
+
+The invariant: neither has a value of a document. A pointer has names of properties only.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from ..core.model import Key
+
+# At most this many findings of one document are looked for, and this many of one refusal are shown.
+MOST_FINDINGS = 20
+# The keyword of a finding whose rule is the operator's command, and of one whose rule can't be used.
+COMMAND = "command"
+SCHEMA = "schema"
+
+
+@attrs.frozen(slots=True)
+class Finding:
+    """One rule that one key breaks.
+
+    Attributes:
+        key: The key.
+        pointer: The place in the key's document, as a JSON Pointer (RFC 6901). "" is the whole document.
+        keyword: The keyword of the schema, such as `required`; or `command`; or `schema` if the schema itself is unusable.
+        rule: The name of the schema, or the name of the command's program.
+        file: The file that decides about this place, below the root of its source, or None if no file does.
+        line: The line in that file, from 1, or None if it isn't known.
+    """
+
+    key: Key
+    pointer: str
+    keyword: str
+    rule: str
+    file: str | None = None
+    line: int | None = None
+
+    @property
+    def place(self) -> str:
+        """`file:line`, or only the file if the line isn't known, or "" if no file decides."""
+        if self.file is None:
+            return ""
+        return self.file if self.line is None else f"{self.file}:{self.line}"
+
+    @property
+    def reason(self) -> str:
+        """The rule and the place in the document, as a phrase."""
+        return f"{self.keyword} of {self.rule} at {self.pointer or 'the top of the document'}"
+
+    @property
+    def members(self) -> dict[str, Any]:
+        """The finding as members of a JSON object."""
+        return {
+            "key": str(self.key),
+            "pointer": self.pointer,
+            "keyword": self.keyword,
+            "rule": self.rule,
+            "file": self.file,
+            "line": self.line,
+        }
+
+    def __str__(self) -> str:
+        place = self.place
+        return f"{self.key}: {self.reason}{f' ({place})' if place else ''}"
+
+
+@attrs.frozen(slots=True)
+class Refusal:
+    """A state of a label that the gate holds back.
+
+    Attributes:
+        label: The label.
+        state: The commit that is held back, or a digest of the files if their source has no commits.
+        findings: The first findings.
+        count: The number of all findings.
+        failure: Why the gate couldn't judge, or None if it could.
+        since: Since when this state is held back, in seconds since the epoch.
+    """
+
+    label: str
+    state: str
+    findings: tuple[Finding, ...]
+    count: int
+    failure: str | None = None
+    since: float = attrs.field(default=0.0, eq=False)
+
+    @property
+    def members(self) -> dict[str, Any]:
+        """The refusal as members of a JSON object, without the time."""
+        return {
+            "label": self.label,
+            "state": self.state,
+            "failure": self.failure,
+            "findings_count": self.count,
+            "findings": [each.members for each in self.findings],
+        }
+
+
+def pointer_of(steps: Sequence[str | int]) -> str:
+    """Return steps into a document as a JSON Pointer."""
+    return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in steps)
+
+
+def grouped(findings: Sequence[Finding]) -> Mapping[str, list[Finding]]:
+    """Return findings by the labels of their keys."""
+    found: dict[str, list[Finding]] = {}
+    for each in findings:
+        for label in dict.fromkeys(each.key.labels):
+            found.setdefault(label, []).append(each)
+    return found
