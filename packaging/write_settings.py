@@ -12,7 +12,7 @@ from pathlib import Path
 import attrs
 
 from vortexd.core.constraints import text_of
-from vortexd.settings.root import SECTIONS
+from vortexd.settings.root import SECTIONS, TABLES
 from vortexd.settings.sample import literal
 from vortexd.source.kinds import KINDS
 
@@ -92,7 +92,7 @@ def listed(section: type) -> Iterator[str]:
 
 def parts() -> Iterator[tuple[str, Iterator[str]]]:
     """The name of each marked part, and its lines."""
-    for name, section in SECTIONS.items():
+    for name, section in {**SECTIONS, **TABLES}.items():
         yield name, listed(section)
     for name, kind in KINDS.items():
         yield f"source {name}", listed(kind)

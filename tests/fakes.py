@@ -153,6 +153,9 @@ class FakeMetrics:
     def publication(self, done: Publication) -> None:
         self.published(done.changes, done.deliveries)
 
+    def labels_held_back(self, count: int) -> None:
+        self.counts["labels_held_back"] = count
+
     def broken_files(self, count: int, unserved: int) -> None:
         self.counts["broken_files"] = count
         self.counts["unserved_files"] = unserved

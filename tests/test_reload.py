@@ -24,10 +24,12 @@ from vortexd.auth.credential_files import NamedFiles
 from vortexd.composition import Process, build
 from vortexd.core.errors import SettingsError
 from vortexd.core.model import PropertySource
+from vortexd.core.patterns import parse_pattern
 from vortexd.encryption.ciphers import AesEncryptor
 from vortexd.encryption.contract import OneKey
 from vortexd.encryption.decryptor import Decryptor
 from vortexd.encryption.files import Encryption, Keyring
+from vortexd.gate.gate import Rules
 from vortexd.net.inherited import Inherited
 from vortexd.observe import logs
 from vortexd.observe.metrics import Metrics
@@ -35,11 +37,12 @@ from vortexd.pipeline.publisher import Publisher
 from vortexd.process.peers import Peers
 from vortexd.process.systemd import Notifier
 from vortexd.realtime.server import WebSocketServer
-from vortexd.reload import InForce, Logging, NewSettings, Parsing, Part, Realtime, Reload, Resolution, Taken
+from vortexd.reload import Gating, InForce, Logging, NewSettings, Parsing, Part, Realtime, Reload, Resolution, Taken
 from vortexd.settings.auth import AuthSettings
 from vortexd.settings.cluster import ClusterSettings
 from vortexd.settings.file import own_files
 from vortexd.settings.formats import FormatSettings
+from vortexd.settings.gate import GateSettings
 from vortexd.settings.http import HttpSettings
 from vortexd.settings.root import RESTART, Settings, reloaded
 from vortexd.source.composite import Sources
@@ -81,10 +84,10 @@ def other(section: Any) -> Any:
 
 
 def sections(settings: Settings) -> Iterator[tuple[str, Any]]:
-    """Every section, and every source by its number; [overrides] has no keys of its own."""
+    """Every section, and every source by its number; [overrides] has no keys of its own. [[gate]] has a test of its own."""
     for field in attrs.fields(Settings):
         section = getattr(settings, field.name)
-        if field.name == "overrides":
+        if field.name in ("overrides", "gate"):
             continue
         if field.name == "source":
             yield from ((f"source {number}", each) for number, each in enumerate(section))
@@ -538,3 +541,38 @@ async def test_open_connections_are_checked_against_the_new_rights(
     await daemon.reload.reload()
 
     assert [nobody.authority] == seen
+
+
+async def test_other_rules_of_the_gate_are_in_force_and_the_same_rules_change_nothing(tmp_path: Path) -> None:
+    judged: list[object] = []
+
+    class FakePublisher:
+        async def judge_by(self, rules: object) -> None:
+            judged.append(rules)
+
+    one, other = (Rules((parse_pattern("a"),), command=("x",)),), (Rules((parse_pattern("a"),), command=("y",)),)
+    part = Gating(FakePublisher(), one)  # type: ignore[arg-type]  # the part that it uses
+    for rules in (one, other, other, ()):
+        files = NamedFiles(OPEN, None, Encryption())
+        await run_part(part, NewSettings(Settings(), Settings(), files, rules))
+
+    assert [other, ()] == judged
+
+
+async def test_a_schema_that_cannot_be_used_is_refused_with_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    daemon = Daemon(Settings(), tmp_path, monkeypatch)
+    schema = tmp_path / "s.json"
+    schema.write_text("{\n!")
+    daemon.file = attrs.evolve(Settings(), gate=(GateSettings(schemas=(str(schema),)),))
+    with capture_logs() as logs:
+        await daemon.reload.reload()
+
+    assert [("gate[0].schemas[0]", f"{schema}:2: not JSON: unexpected character")] == [
+        (each["key"], each["problem"]) for each in logs if each["event"] == "reload refused"
+    ]
+    assert () == daemon.settings.gate
+    schema.write_text("{}")
+    await daemon.reload.reload()
+    assert daemon.parts.stages.publisher.gated.is_on

@@ -1,6 +1,6 @@
 """Connects the parts of the pipeline as the daemon does, for tests that need several of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import trio
@@ -8,6 +8,7 @@ import trio
 from vortexd.aio.collector import Collector
 from vortexd.core.model import Tree
 from vortexd.encryption.decryptor import Decryptor
+from vortexd.gate.gate import PublicationGate, Rules
 from vortexd.observe.metrics import Metrics
 from vortexd.observe.publication import Publication
 from vortexd.pipeline.broadcast import Broadcaster, Subscriber
@@ -56,6 +57,7 @@ class Wired:
         collector: Collector | None = None,
         sources: FormerSources | None = None,
         commits: Commits | None = None,
+        rules: Sequence[Rules] = (),
     ) -> None:
         formats = formats or FormatSettings()
         history = history or HistorySettings()
@@ -66,7 +68,9 @@ class Wired:
         self.registry: Registry[Subscriber] = registry if registry is not None else Registry()
         self.key_usage = KeyUsage(self.store, self.registry, history)
         self.broadcaster = broadcaster(self.registry, self.encoder.change, trio.current_time)
-        self.reader = ConfigReader(self.store, trio.CapacityLimiter(2), sources=sources, commits=commits)
+        self.reader = ConfigReader(
+            self.store, trio.CapacityLimiter(2), sources=sources, commits=commits, gate=PublicationGate(rules)
+        )
         self.publisher = Publisher(
             formats,
             self.store,
@@ -80,6 +84,7 @@ class Wired:
             on_publication=on_publication,
             collector=collector,
             order=self.order,
+            gate=PublicationGate(rules),
         )
         parts = self.store, self.key_usage, self.registry, self.broadcaster, self.encoder, self.reader, collector
         self.pipeline = pipeline(*parts, self.order)

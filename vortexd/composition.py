@@ -25,6 +25,8 @@ from .auth.credential_files import NamedFiles
 from .core.text import Timestamps
 from .encryption.files import Keyring
 from .fleet import Fleet
+from .gate.files import load_gate
+from .gate.gate import PublicationGate, Rules
 from .http.app import create_app
 from .http.audit import AuditLog
 from .http.bridge import Bridge
@@ -36,6 +38,7 @@ from .http.endpoint import Endpoint
 from .http.explain import Explain
 from .http.fleet import FleetPages
 from .http.fleet_arrivals import FleetArrivals
+from .http.gate import GateEndpoint
 from .http.history import History
 from .http.key_list import KeyList
 from .http.monitor import Monitor
@@ -59,6 +62,7 @@ from .process import systemd
 from .process.peers import Peers
 from .realtime.server import WebSocketServer
 from .reload import (
+    Gating,
     InForce,
     Logging,
     NewSettings,
@@ -169,16 +173,22 @@ class Parts:
 def build(settings: Settings, files: NamedFiles, read: Callable[[], Settings], process: Process) -> Parts:
     """Make all parts of a daemon, fully wired. Binds no socket, reads no source and runs nothing.
 
+    If [[gate]] names schemas, it reads and checks them, and blocks meanwhile.
+
     Args:
         settings: The settings, with absolute paths.
         files: The content of the files that the settings name.
         read: Reads the settings again, for SIGHUP. If it raises SettingsError, nothing changes.
+
+    Raises:
+        SettingsError: The schemas that [[gate]] names can't be used.
     """
     bound = bound_addresses(settings, process.inherited)
     in_force, metrics = InForce(settings), Metrics()
     tls, keyring = Tls(files.context), Keyring(files.encryption)
     gate = Gate(settings.auth, files.authority, bound, time.time, trio.current_time, pages_of(settings, files))
-    stages = _stages(settings, keyring, metrics, process)
+    rules = load_gate(settings.gate)
+    stages = _stages(settings, keyring, metrics, process, rules)
     listener = Listener(settings.server, process.inherited, tls)
     websockets = _websockets(settings, stages, metrics, gate, listener)
     metrics.watch_tasks(lambda: trio.lowlevel.current_statistics().tasks_living)
@@ -190,6 +200,7 @@ def build(settings: Settings, files: NamedFiles, read: Callable[[], Settings], p
         process.peers,
         lambda: [*stages.reader.broken.values()],
         cluster.announce_push if cluster is not None else None,
+        lambda: [*stages.reader.refusals.values()],
     )
     if gate.is_open and not settings.monitor.secret and stages.sources.can_fetch:
         log.warning(
@@ -217,6 +228,7 @@ def build(settings: Settings, files: NamedFiles, read: Callable[[], Settings], p
         OpenSources(stages.sources, process.own, process.memory),
         Resolution(keyring, stages.publisher),
         Parsing(stages.publisher),
+        Gating(stages.publisher, rules),
     ]
     if cluster is not None:
         parts.append(Taken(lambda new: new.settings.cluster, cluster.replace))
@@ -324,7 +336,7 @@ def _websockets(
     return websockets
 
 
-def _stages(settings: Settings, keyring: Keyring, metrics: Metrics, process: Process) -> Stages:
+def _stages(settings: Settings, keyring: Keyring, metrics: Metrics, process: Process, rules: Sequence[Rules]) -> Stages:
     store = Store(settings.history)
     registry: Registry[Subscriber] = Registry()
     key_usage = KeyUsage(store, registry, settings.history)
@@ -340,7 +352,15 @@ def _stages(settings: Settings, keyring: Keyring, metrics: Metrics, process: Pro
     metrics.watch_sources(sources.reports)
     # The reader asks the sources for four things: a label that no client has asked for yet, the commit before a given
     # commit, the states before the served one, and the commits of labels. The reader has threads of its own, so publications don't wait behind requests.
-    reader = ConfigReader(store, trio.CapacityLimiter(2), sources.load, sources.before, sources, sources)
+    reader = ConfigReader(
+        store,
+        trio.CapacityLimiter(2),
+        sources.load,
+        sources.before,
+        sources,
+        sources,
+        gate=PublicationGate(rules),
+    )
     collector = Collector()
     publisher = Publisher(
         settings.formats,
@@ -355,6 +375,7 @@ def _stages(settings: Settings, keyring: Keyring, metrics: Metrics, process: Pro
         on_publication=process.trace,
         collector=collector,
         order=order,
+        gate=PublicationGate(rules),
     )
     pipeline = Pipeline(store, key_usage, registry, broadcaster, encoder, reader, collector, order)
     return Stages(store, registry, key_usage, fleet, encoder, sources, reader, publisher, pipeline, collector, order)
@@ -388,6 +409,7 @@ def _routes(
             *(_cluster_endpoints(cluster, fleet, audit) if cluster is not None else ()),
             KeyList(stages.reader),
             AuditLog(audit, peers),
+            GateEndpoint(stages.reader, stages.publisher, peers),
             *encryption_endpoints(keyring),
             console(is_served=in_force.settings.console.enabled),
         ],

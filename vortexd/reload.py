@@ -25,6 +25,8 @@ from .auth.credential_files import NamedFiles, load_named_files
 from .core.errors import SettingsError
 from .core.model import PropertySource
 from .encryption.files import Encryption, Keyring
+from .gate.files import load_gate
+from .gate.gate import Rules
 from .observe import logs
 from .observe.metrics import Metrics
 from .pipeline.publisher import Publisher
@@ -63,11 +65,13 @@ class NewSettings:
         before: The settings in force.
         settings: The settings that replace them.
         files: The content of the files that the new settings name in [auth], [tls] and [encryption].
+        rules: The rules of [[gate]], with the schemas that it names.
     """
 
     before: Settings
     settings: Settings
     files: NamedFiles
+    rules: tuple[Rules, ...] = ()
 
 
 class Part(ABC, Generic[T]):
@@ -222,6 +226,32 @@ class Parsing(Part[tuple[FormatSettings, bool]]):
         await self._publisher.parse_by(prepared[0])
 
 
+class Gating(Part[tuple[Rules, ...]]):
+    """The rules of [[gate]]. What is served stays.
+
+    Args:
+        rules: The rules that the publisher has now.
+    """
+
+    def __init__(self, publisher: Publisher, rules: tuple[Rules, ...]) -> None:
+        self._publisher = publisher
+        self._rules = rules
+
+    def prepare(self, new: NewSettings) -> tuple[Rules, ...]:
+        """See `Part`."""
+        return new.rules
+
+    def apply(self, prepared: tuple[Rules, ...]) -> bool:
+        """See `Part`."""
+        # A schema may have changed although no setting has.
+        before, self._rules = self._rules, prepared
+        return prepared != before
+
+    async def publish(self, prepared: tuple[Rules, ...]) -> None:
+        """See `Part`."""
+        await self._publisher.judge_by(prepared)
+
+
 def pages_of(settings: Settings, files: NamedFiles) -> str | None:
     """Return the scheme of the server's addresses if it serves the console; else None.
 
@@ -295,7 +325,8 @@ class Reload:
             # A file system that hangs doesn't hold up the daemon's exit.
             arguments = read, self._bound, os.environ
             files = await threads.run_sync(load_named_files, *arguments, abandon_on_cancel=True)
-            prepared = self._prepared(NewSettings(before, read, files))
+            rules = await threads.run_sync(load_gate, read.gate, abandon_on_cancel=True)
+            prepared = self._prepared(NewSettings(before, read, files, rules))
         except SettingsError as error:
             self._refuse(error)
             problems = "; ".join(f"{path}: {problem}" if path else problem for path, problem in error.problems)

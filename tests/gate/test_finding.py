@@ -3,7 +3,7 @@
 import pytest
 
 from vortexd.core.model import Key
-from vortexd.gate.finding import Finding, Refusal, grouped, pointer_of
+from vortexd.gate.finding import Finding, Refusal, pointer_of, refused_headers
 
 KEY = Key("billing", "prod", "main")
 
@@ -53,7 +53,25 @@ def test_a_refusal_since_another_time_is_the_same() -> None:
     assert Refusal("main", "abc", (), 1, since=1.0) == Refusal("main", "abc", (), 1, since=2.0)
 
 
-def test_findings_of_a_key_with_several_labels_belong_to_each_of_them() -> None:
-    one, two = Finding(KEY, "", "type", "s"), Finding(Key("a", "b", "main,dev,main"), "", "type", "s")
+def test_the_header_names_the_key_the_rule_the_file_and_the_line() -> None:
+    found = Finding(KEY, "/a;b", "type", "s.json", 'x"y.yml', 3)
 
-    assert {"main": [one, two], "dev": [two]} == grouped([one, two])
+    assert {
+        "X-Vortex-Held-Back": '"main";state="c1";key="billing:prod:main";pointer="/a;b";keyword="type";rule="s.json";file="x%22y.yml";line=3'
+    } == refused_headers([Refusal("main", "c1", (found,), 1)])
+
+
+def test_without_a_refusal_there_is_no_header_and_a_refusal_without_a_place_has_none() -> None:
+    assert {} == refused_headers([])
+    assert {"X-Vortex-Held-Back": '"main";state="c1"'} == refused_headers([Refusal("main", "c1", (), 1)])
+    found = Finding(KEY, "", "command", "judge")
+    header = (
+        '"main";state="c1";key="billing:prod:main";pointer="";keyword="command";rule="judge", "main";state="c1";failed'
+    )
+    assert {"X-Vortex-Held-Back": header} == refused_headers([Refusal("main", "c1", (found,), 1, "hangs")])
+
+
+def test_the_header_has_a_bounded_number_of_findings() -> None:
+    found = tuple(Finding(KEY, f"/{number}", "type", "s.json") for number in range(9))
+
+    assert 4 == refused_headers([Refusal("main", "c1", found, 9)])["X-Vortex-Held-Back"].count("keyword=")

@@ -39,7 +39,7 @@ def files(**schemas: Any) -> ParsedFiles:
 async def gate() -> AsyncIterator[PublicationGate]:
     made = PublicationGate()
     yield made
-    made.replace(())
+    await made.replace(())
 
 
 def places(verdict: Verdict) -> list[tuple[str, str, str]]:
@@ -54,7 +54,7 @@ async def test_a_gate_without_sections_judges_nothing(gate: PublicationGate) -> 
 
 
 async def test_a_key_must_pass_all_sections_that_name_it(gate: PublicationGate) -> None:
-    gate.replace([rules("billing", schema=NEEDS_PORT), rules("*", schema={"required": ["name"]})])
+    await gate.replace([rules("billing", schema=NEEDS_PORT), rules("*", schema={"required": ["name"]})])
     assert gate.judges(Key("shop", "x", "y"))
     found = await gate.judge([config("billing", {}), config("shop", {}), config("good", {"name": 1})])
 
@@ -68,21 +68,21 @@ async def test_a_key_must_pass_all_sections_that_name_it(gate: PublicationGate) 
 
 
 async def test_only_named_applications_are_judged(gate: PublicationGate) -> None:
-    gate.replace([rules("billing", schema=NEEDS_PORT)])
+    await gate.replace([rules("billing", schema=NEEDS_PORT)])
 
     assert not gate.judges(Key("shop", "x", "y"))
     assert (await gate.judge([config("shop", {})]))["main"].accepts
 
 
 async def test_each_label_has_a_verdict_of_its_own(gate: PublicationGate) -> None:
-    gate.replace([rules(schema=NEEDS_PORT)])
+    await gate.replace([rules(schema=NEEDS_PORT)])
     found = await gate.judge([config("a", {}, "dev"), config("a", {"port": 1}, "main")])
 
     assert [False, True] == [found[label].accepts for label in ("dev", "main")]
 
 
 async def test_the_findings_are_bounded_and_all_are_counted(gate: PublicationGate) -> None:
-    gate.replace([rules(schema=NEEDS_PORT)])
+    await gate.replace([rules(schema=NEEDS_PORT)])
     found = (await gate.judge([config(f"a{number}", {}) for number in range(MOST_FINDINGS + 1)]))["main"]
 
     assert (MOST_FINDINGS, MOST_FINDINGS + 1) == (len(found.findings), found.count)
@@ -91,7 +91,7 @@ async def test_the_findings_are_bounded_and_all_are_counted(gate: PublicationGat
 async def test_a_gate_that_fails_refuses_this_label_and_no_other(
     gate: PublicationGate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gate.replace([rules(command=("judge",))])
+    await gate.replace([rules(command=("judge",))])
 
     async def accepts(command: Any, configs: Any, seconds: float) -> bool:
         if configs[0].key.label == "dev":
@@ -108,7 +108,7 @@ async def test_a_gate_that_fails_refuses_this_label_and_no_other(
 async def test_a_command_that_refuses_names_each_key_of_its_section_once_for_each_label(
     gate: PublicationGate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gate.replace([rules("a*", command=("/bin/judge", "-x"), schema={})])
+    await gate.replace([rules("a*", command=("/bin/judge", "-x"), schema={})])
     asked = []
 
     async def accepts(command: Any, configs: Any, seconds: float) -> bool:
@@ -127,19 +127,20 @@ async def test_a_command_that_refuses_names_each_key_of_its_section_once_for_eac
 
 
 async def test_the_schemas_of_the_served_state_count(gate: PublicationGate) -> None:
-    gate.replace([rules(has_source_schemas=True)])
+    await gate.replace([rules(has_source_schemas=True)])
     served, new = {"main": files(billing=NEEDS_PORT)}, {"main": files()}
 
     found = await gate.judge([config("billing", {}), config("shop", {})], served, new)
     assert [("billing:prod:main", "/port", "required")] == places(found["main"])
     assert "billing.yml" == found["main"].findings[0].file
     assert (await gate.judge([config("billing", {})], new, served))["main"].accepts
-    # A new label has no served state.
+    # A new label has no served state, so its own schemas count.
     assert (await gate.judge([config("billing", {}, "dev")], served, new | {"dev": files()}))["dev"].accepts
+    assert not (await gate.judge([config("billing", {}, "dev")], new, new | {"dev": served["main"]}))["dev"].accepts
 
 
 async def test_the_schemas_in_the_source_count_only_if_a_section_says_so(gate: PublicationGate) -> None:
-    gate.replace([rules(schema={})])
+    await gate.replace([rules(schema={})])
     served = {"main": files(billing=NEEDS_PORT)}
 
     assert (await gate.judge([config("billing", {})], served, served))["main"].accepts
@@ -147,7 +148,7 @@ async def test_the_schemas_in_the_source_count_only_if_a_section_says_so(gate: P
 
 
 async def test_schemas_in_the_source_that_cannot_be_used_are_findings(gate: PublicationGate) -> None:
-    gate.replace([rules(has_source_schemas=True)])
+    await gate.replace([rules(has_source_schemas=True)])
     before, after = files(a={}), files(a={"type": "strin"}, b={})
     found = await gate.unusable(before, after, "main")
 
@@ -160,7 +161,7 @@ async def test_schemas_in_the_source_that_cannot_be_used_are_findings(gate: Publ
 
 
 async def test_a_schema_in_the_source_that_is_no_text_is_a_finding(gate: PublicationGate) -> None:
-    gate.replace([rules(has_source_schemas=True)])
+    await gate.replace([rules(has_source_schemas=True)])
     after = ParsedFiles(Files({"a.schema.json": b"\xff"}), {}, {})
 
     assert [("a:default:main", "", "schema")] == places(await gate.unusable(None, after, "main"))
@@ -169,7 +170,7 @@ async def test_a_schema_in_the_source_that_is_no_text_is_a_finding(gate: Publica
 async def test_schemas_that_cannot_be_examined_are_refused(
     gate: PublicationGate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gate.replace([rules(has_source_schemas=True)])
+    await gate.replace([rules(has_source_schemas=True)])
 
     def failing(*_: Any) -> Any:
         raise Failure("can't validate")
@@ -181,7 +182,7 @@ async def test_schemas_that_cannot_be_examined_are_refused(
 async def test_a_cancelled_judge_is_killed_and_the_next_call_gets_another(
     gate: PublicationGate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gate.replace([rules(schema={})])
+    await gate.replace([rules(schema={})])
     killed: list[object] = []
     blocked, begun = trio.Event(), trio.Event()
     token = trio.lowlevel.current_trio_token()
@@ -210,13 +211,13 @@ async def test_a_cancelled_judge_is_killed_and_the_next_call_gets_another(
 async def test_other_rules_end_the_processes_that_they_no_longer_need(
     gate: PublicationGate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gate.replace([rules(schema={})])
+    await gate.replace([rules(schema={})])
     await gate.judge([config("a", {})])
     judge = next(iter(gate._judges.values()))
-    gate.replace([rules(schema=NEEDS_PORT)])
+    await gate.replace([rules(schema=NEEDS_PORT)])
     assert judge is next(iter(gate._judges.values()))
     assert not (await gate.judge([config("a", {})]))["main"].accepts
-    gate.replace([])
+    await gate.replace([])
 
     assert {} == gate._judges
     assert () == gate.rules

@@ -12,6 +12,7 @@ from vortexd.auth import Gate
 from vortexd.core.errors import FormatError, ResolveError, UnknownLabel
 from vortexd.core.model import BrokenFile, Config, Files, HeldBack, Json, Key, Names, PropertySource, Tree
 from vortexd.encryption.decryptor import Decryptor
+from vortexd.gate.finding import Refusal
 from vortexd.http.adapter.quart import QuartBodies
 from vortexd.http.app import create_app
 from vortexd.http.bridge import Bridge
@@ -42,6 +43,7 @@ class FakeReader:
         self.origins: dict[str, tuple[int, int]] = {}
         self.error: Exception | None = None
         self.held: list[HeldBack] = []
+        self.refused: dict[str, Refusal] = {}
         self.asked: list[Key] = []
         self._configs: dict[Key, Config] = {}
         self._state = object()
@@ -70,6 +72,13 @@ class FakeReader:
     @property
     def broken(self) -> dict[tuple[str, str], BrokenFile]:
         return {(held.file.label, held.file.path): held.file for held in self.held}
+
+    @property
+    def refusals(self) -> dict[str, Refusal]:
+        return self.refused
+
+    def refusals_for(self, key: Key) -> list[Refusal]:
+        return [*self.refused.values()]
 
     async def held_back(self) -> list[HeldBack]:
         return self.held
@@ -112,6 +121,7 @@ class FilesReader:
         self.default_label: str | None = "main"
         self.asked: list[Key] = []
         self.undecryptable: list[tuple[str, str]] = []
+        self.refused: dict[str, Refusal] = {}
         self.change(contents)
 
     def change(self, contents: Mapping[str, str | bytes | Files]) -> None:
@@ -154,6 +164,13 @@ class FilesReader:
     def broken(self) -> dict[tuple[str, str], BrokenFile]:
         assert self._state
         return broken_files(self._state.labels)
+
+    @property
+    def refusals(self) -> dict[str, Refusal]:
+        return self.refused
+
+    def refusals_for(self, key: Key) -> list[Refusal]:
+        return [*self.refused.values()]
 
     async def held_back(self) -> list[HeldBack]:
         return [HeldBack(each, 0, ()) for each in self.broken.values()]

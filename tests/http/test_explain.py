@@ -16,6 +16,7 @@ from vortexd.core.model import BrokenFile, Config, Files, Key, Names, Origin, Tr
 from vortexd.encryption.ciphers import AesEncryptor
 from vortexd.encryption.contract import OneKey
 from vortexd.encryption.decryptor import Decryptor
+from vortexd.gate.finding import Refusal
 from vortexd.http.explain import Explain
 from vortexd.pipeline.state import State
 from vortexd.resolve.explain import Explanation
@@ -54,6 +55,9 @@ class FakeExplainer:
 
     def broken_for(self, key: Key) -> list[BrokenFile]:
         return self._state.broken(key)
+
+    def refusals_for(self, key: Key) -> list[Refusal]:
+        return []
 
     def names_in(self, label: str) -> Names:
         return Names(beginnings=frozenset(["shop"]))

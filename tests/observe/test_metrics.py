@@ -96,6 +96,7 @@ def samples(metrics: Metrics | SupervisorMetrics) -> dict[str, float]:
             lambda metrics: metrics.published(2, 3),
             {"publications_total": 1, "changes_total": 2, "deliveries_total": 3},
         ),
+        (lambda metrics: metrics.labels_held_back(2), {"labels_held_back": 2}),
         (
             lambda metrics: metrics.broken_files(3, 1),
             {"broken_files": 3, "broken_files_without_good_content": 1},

@@ -65,6 +65,10 @@ def test_labels_share_what_is_the_same_file() -> None:
         (".git/a.yml", False),
         ("foo/.b/a.yml", False),
         ("a.txt", False),
+        ("a.json", True),
+        ("a.schema.json", False),
+        ("foo/a.schema.json", False),
+        ("schema.json", True),
         ("yml", False),
     ],
 )

@@ -10,12 +10,15 @@ import pytest
 from vortexd.core.errors import SettingsError
 from vortexd.settings import file
 from vortexd.settings.file import own_files
-from vortexd.settings.root import RESTART, SECTIONS, Settings
+from vortexd.settings.gate import GateSettings
+from vortexd.settings.root import RESTART, SECTIONS, TABLES, Settings
 from vortexd.source.etcd.settings import EtcdSettings
 from vortexd.source.files.settings import FilesSettings
 from vortexd.source.git.settings import GitSettings
 from vortexd.source.kinds import KINDS
 from vortexd.source.published.settings import PublishedSettings
+
+from .sections import read
 
 ROOT = Path(__file__).parents[2]
 BASE = Path("/etc/vortexd")
@@ -36,14 +39,25 @@ def sections() -> list[tuple[str, type]]:
         *(
             (field.name, type(getattr(Settings(), field.name)))
             for field in attrs.fields(Settings)
-            if field.name not in ("source", "overrides")
+            if field.name not in ("source", "gate", "overrides")
         ),
+        *TABLES.items(),
         *(("source", kind) for kind in KINDS.values()),
     ]
 
 
+def without_gate(sample: str) -> tuple[str, str]:
+    """Return the sample file without the section [[gate]], and that section."""
+    before, _, rest = sample.partition("# [[gate]]\n")
+    gate, heading, after = rest.partition("\n[formats]\n")
+    assert heading
+    return before + heading + after, gate
+
+
 def test_the_sample_file_holds_the_defaults_of_the_code() -> None:
-    sample = (ROOT / "conf/vortexd.toml").read_text()
+    # A gate without a rule would be refused, so its section has a test of its own.
+    sample, gate = without_gate((ROOT / "conf/vortexd.toml").read_text())
+    assert GateSettings() == read(GateSettings, re.sub(r"^# (\w+ = .+)$", r"\1", gate, flags=re.MULTILINE))
     uncommented = re.sub(r"^# (\[\[source\]\]|\w+ = .+)$", r"\1", sample, flags=re.MULTILINE)
     settings = load(uncommented, "vortexd.toml", BASE)
     directory = FilesSettings(path="/etc/vortexd/config")

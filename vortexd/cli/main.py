@@ -262,11 +262,21 @@ def _errors(file: Path | None, options: argparse.Namespace) -> Iterator[Settings
     for text in settings.server.bind:
         with contextlib.suppress(ValueError):
             bound.append(parse_address(text))
-    for named in check_named_files(settings, bound, os.environ):
+    for named in (*check_named_files(settings, bound, os.environ), *_gate_errors(settings)):
         # An invalid key counts as missing. Don't report the consequences of that again.
         rest = [each for each in named.problems if not any(_is_of(path, each[0]) for path, _ in problems)]
         if rest:
             yield SettingsError(rest, named.origin)
+
+
+def _gate_errors(settings: Settings) -> Iterator[SettingsError]:
+    """Yield the problems of the schemas that [[gate]] names."""
+    from ..gate.files import load_gate
+
+    try:
+        load_gate(settings.gate)
+    except SettingsError as error:
+        yield error
 
 
 def _is_of(path: str, key: str) -> bool:
@@ -289,10 +299,12 @@ def example() -> Path:
 
 
 def _check_files(settings: Settings) -> None:
-    """Read the files that [auth], [tls] and [encryption] name, as the daemon would."""
+    """Read the files that [auth], [tls], [encryption] and [[gate]] name, as the daemon would."""
     from ..auth.credential_files import load_named_files
+    from ..gate.files import load_gate
 
     load_named_files(settings, [parse_address(text) for text in settings.server.bind], os.environ)
+    load_gate(settings.gate)
 
 
 def _run(

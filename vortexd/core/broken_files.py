@@ -35,11 +35,11 @@ def at_fault(error: FormatError | ResolveError, key: Key) -> list[BrokenFile]:
 
 def _item(broken: BrokenFile) -> str:
     line = "" if broken.line is None else f";line={broken.line}"
-    return f'"{_quoted(broken.path)}"{line};served={broken.served.value}'
+    return f'"{quoted(broken.path)}"{line};served={broken.served.value}'
 
 
-def _quoted(path: str) -> str:
-    """Percent-encode a path. If it is too long, it is cut between two characters."""
+def quoted(path: str) -> str:
+    """Percent-encode a path for a string of a header. If it is too long, it is cut between two characters."""
     found = ""
     for character in path:
         quoted = quote(character, safe=_UNQUOTED)

@@ -11,5 +11,6 @@ package never imports the pipeline, which decides what a refusal holds back.
     validation.py  the work of the separate process: it compiles schemas and validates documents
     judge.py       asks that process, within a deadline and a limit of memory
     command.py     runs the operator's command, within a deadline
+    files.py       reads the schemas that settings name
     gate.py        judges the changed keys of a publication by all sections [[gate]]
 """

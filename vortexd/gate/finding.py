@@ -1,13 +1,16 @@
 """A finding of the gate, and a refusal, in the form in which people and programs see them. Pure.
 
+The header `X-Vortex-Held-Back` names the findings because of which a key, or a whole label, keeps its former state.
+
 The invariant: neither has a value of a document. A pointer has names of properties only.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
 
+from ..core.broken_files import quoted
 from ..core.model import Key
 
 # At most this many findings of one document are looked for, and this many of one refusal are shown.
@@ -15,6 +18,9 @@ MOST_FINDINGS = 20
 # The keyword of a finding whose rule is the operator's command, and of one whose rule can't be used.
 COMMAND = "command"
 SCHEMA = "schema"
+HEADER = "X-Vortex-Held-Back"
+# At most this many findings, because proxies limit the size of headers.
+_IN_HEADER = 4
 
 
 @attrs.frozen(slots=True)
@@ -98,15 +104,30 @@ class Refusal:
         }
 
 
+def refused_headers(refusals: Sequence[Refusal]) -> dict[str, str]:
+    """Make the header for labels that are held back: a list of RFC 9651. If none is, there is no header.
+
+    Each item is a percent-encoded label with parameters: `state`, and for a finding `key`, `pointer`, `keyword`, `rule`,
+    `file` and `line`, as far as they are known. The texts are percent-encoded. If the gate couldn't judge, it has `failed`.
+    """
+    items = [item for refusal in refusals for item in _items(refusal)]
+    return {HEADER: ", ".join(items[:_IN_HEADER])} if items else {}
+
+
+def _items(refusal: Refusal) -> Sequence[str]:
+    head = f'"{quoted(refusal.label)}";state="{quoted(refusal.state)}"'
+    found = []
+    for each in refusal.findings:
+        texts = {"key": str(each.key), "pointer": each.pointer, "keyword": each.keyword, "rule": each.rule}
+        if each.file is not None:
+            texts["file"] = each.file
+        item = head + "".join(f';{name}="{quoted(text)}"' for name, text in texts.items())
+        found.append(item if each.line is None else f"{item};line={each.line}")
+    if refusal.failure is not None:
+        found.append(f"{head};failed")
+    return found or [head]
+
+
 def pointer_of(steps: Sequence[str | int]) -> str:
     """Return steps into a document as a JSON Pointer."""
     return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in steps)
-
-
-def grouped(findings: Sequence[Finding]) -> Mapping[str, list[Finding]]:
-    """Return findings by the labels of their keys."""
-    found: dict[str, list[Finding]] = {}
-    for each in findings:
-        for label in dict.fromkeys(each.key.labels):
-            found.setdefault(label, []).append(each)
-    return found

@@ -56,24 +56,25 @@ class Verdict:
 
 
 class PublicationGate:
-    """Judges configurations; see the module. Only one task may use it at a time.
+    """Judges configurations; see the module. If several tasks use it, their documents are validated in turn.
 
     Args:
         rules: The sections [[gate]]. Without any, the gate judges nothing.
     """
 
     def __init__(self, rules: Sequence[Rules] = ()) -> None:
-        self._rules: tuple[Rules, ...] = ()
         self._judges: dict[tuple[float, int], Judge] = {}
         self._threads = trio.CapacityLimiter(1)
-        self.replace(rules)
+        self._in_turn = trio.Lock()
+        self._rules = tuple(rules)
 
-    def replace(self, rules: Sequence[Rules]) -> None:
-        """Put other rules in force for the next publication."""
+    async def replace(self, rules: Sequence[Rules]) -> None:
+        """Put other rules in force for the next call."""
         self._rules = tuple(rules)
         wanted = {(each.seconds, each.memory_bytes) for each in rules}
-        for name in self._judges.keys() - wanted:
-            self._judges.pop(name).close()
+        async with self._in_turn:
+            for name in self._judges.keys() - wanted:
+                self._judges.pop(name).close()
 
     @property
     def rules(self) -> tuple[Rules, ...]:
@@ -93,7 +94,7 @@ class PublicationGate:
         """Judge configurations. Return a verdict for the label, or the labels, of each key.
 
         Args:
-            served: The files of the labels in the served state, whose schemas count.
+            served: The files of the labels in the served state, whose schemas count. A new label has schemas of its own.
             new: The files of the labels that the configurations were resolved from.
         """
         labels: dict[str, list[Config]] = {}
@@ -118,7 +119,8 @@ class PublicationGate:
                     count += await self._validate(rules, rules.schemas, checks, findings)
                 if rules.has_source_schemas:
                     for name in dict.fromkeys(names):
-                        found = source_schemas(served[name]) if name in served else SourceSchemas()
+                        files = served.get(name) or new.get(name)
+                        found = source_schemas(files) if files is not None else SourceSchemas()
                         checks = [
                             Check(each, chosen, roots) for each in own if (chosen := tuple(found.for_key(each.key)))
                         ]
@@ -162,16 +164,17 @@ class PublicationGate:
     async def _ask(self, rules: Rules, work: Callable[[Judge], T]) -> T:
         """Let the judge of a section work in a thread. If this is cancelled, its process ends."""
         name = rules.seconds, rules.memory_bytes
-        judge = self._judges.get(name)
-        if judge is None:
-            judge = self._judges[name] = Judge(*name)
-        try:
-            return await threads.run_sync(work, judge, abandon_on_cancel=True, limiter=self._threads)
-        except trio.Cancelled:
-            # The abandoned thread still uses the process, so the next call gets another one.
-            self._judges.pop(name, None)
-            judge.kill()
-            raise
+        async with self._in_turn:
+            judge = self._judges.get(name)
+            if judge is None:
+                judge = self._judges[name] = Judge(*name)
+            try:
+                return await threads.run_sync(work, judge, abandon_on_cancel=True, limiter=self._threads)
+            except trio.Cancelled:
+                # The abandoned thread still uses the process, so the next call gets another one.
+                self._judges.pop(name, None)
+                judge.kill()
+                raise
 
 
 def _owner(path: str) -> str:

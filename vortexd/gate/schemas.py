@@ -10,9 +10,9 @@ import attrs
 from ..core.model import Key
 from ..core.patterns import Pattern
 from ..resolve.locations import places_of
-from ..resolve.tree import ParsedFiles
+from ..resolve.tree import SCHEMA_SUFFIX, ParsedFiles
 
-SUFFIX = ".schema.json"
+SUFFIX = SCHEMA_SUFFIX
 _SHARED = "application"
 
 

@@ -19,6 +19,7 @@ from ..core.errors import FormatError, RemoteError, ResolveError
 from ..core.model import BrokenFile, Config, HeldBack, Key, Names
 from ..core.patterns import Pattern
 from ..encryption.decryptor import Decryptor
+from ..gate.finding import Refusal, refused_headers
 from ..pipeline.parsing import parse_file
 from ..resolve.tree import ParsedFiles
 from ..settings.formats import FormatSettings
@@ -72,6 +73,15 @@ class ReadsConfig(Protocol):
 
     def broken_for(self, key: Key) -> Sequence[BrokenFile]:
         """The broken files that a key reads."""
+        ...
+
+    @property
+    def refusals(self) -> Mapping[str, Refusal]:
+        """The labels that the gate holds back."""
+        ...
+
+    def refusals_for(self, key: Key) -> Sequence[Refusal]:
+        """The labels of the key that the gate holds back."""
         ...
 
     @property
@@ -200,7 +210,7 @@ class Configuration(Endpoint):
         headers = {"ETag": encoded.etag, "Cache-Control": "no-cache, private", "Vary": _VARY[form]}
         if form is not Form.FILE:
             # A plain file is served in its current content.
-            headers |= broken_headers(self._reader.broken_for(key))
+            headers |= broken_headers(self._reader.broken_for(key)) | refused_headers(self._reader.refusals_for(key))
         if encoded.version is not None:
             headers["X-Vortex-Version"] = encoded.version
             headers |= without_files(key, self._reader.names_in)

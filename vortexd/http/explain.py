@@ -15,6 +15,7 @@ from ..aio import threads
 from ..core.broken_files import broken_headers
 from ..core.errors import FormatError, ResolveError
 from ..core.model import BrokenFile, Key
+from ..gate.finding import Refusal, refused_headers
 from ..resolve.explain import Explanation, Holding, Layer, Outcome, Profile, Source, is_below
 from .broken import members, unreadable
 from .endpoint import JSON, Endpoint, Request, Response
@@ -45,6 +46,10 @@ class Explainer(Labelled, Protocol):
 
     def broken_for(self, key: Key) -> Sequence[BrokenFile]:
         """The broken files that a key reads."""
+        ...
+
+    def refusals_for(self, key: Key) -> Sequence[Refusal]:
+        """The labels of the key that the gate holds back."""
         ...
 
     async def explain(self, key: Key) -> tuple[Explanation, str]:
@@ -140,7 +145,8 @@ class Explain(Endpoint):
             _encoded, explanation, version, wanted, broken, abandon_on_cancel=True, limiter=self._threads
         )
         headers = {"X-Vortex-Version": version, **without_files(key, self._line.names_in)}
-        return validated(request, body, form, headers | broken_headers(broken))
+        headers |= broken_headers(broken) | refused_headers(self._line.refusals_for(key))
+        return validated(request, body, form, headers)
 
 
 def _encoded(explanation: Explanation, version: str, wanted: str, broken: Sequence[BrokenFile]) -> bytes:

@@ -18,6 +18,7 @@ from ..auth import Right
 from ..core.broken_files import HEADER, broken_headers
 from ..core.errors import RemoteError, SourceError
 from ..core.model import BrokenFile
+from ..gate.finding import Refusal, refused_headers
 from ..process.peers import Peers
 from ..settings.monitor import MonitorSettings
 from ..settings.secrets import read_secret
@@ -74,6 +75,7 @@ class Monitor(Endpoint):
         broken: Returns the files that are broken now.
         announce: Tells the other nodes of a cluster, which fetch for themselves. Its arguments are those of
             `Notified.notified`.
+        refusals: Returns the labels that the gate holds back now.
     """
 
     route: ClassVar = "/monitor"
@@ -90,7 +92,9 @@ class Monitor(Endpoint):
         peers: Peers | None = None,
         broken: Callable[[], Sequence[BrokenFile]] = tuple,
         announce: Callable[[Collection[str], Collection[str]], None] | None = None,
+        refusals: Callable[[], Sequence[Refusal]] = tuple,
     ) -> None:
+        self._refusals = refusals
         self._announce = announce
         self._broken = broken
         self._waiting = 0
@@ -119,7 +123,8 @@ class Monitor(Endpoint):
             await self._wait_looked(hook)
         # The same list as Spring's. But if no source has the repository, the list is empty.
         found = destinations if count or not hook.addresses else []
-        return Response(body=orjson.dumps(found), headers=broken_headers(self._broken()))
+        headers = broken_headers(self._broken()) | refused_headers(self._refusals())
+        return Response(body=orjson.dumps(found), headers=headers)
 
     async def _wait_looked(self, hook: Hook) -> None:
         """Wait a short time, so that the response can name a broken file to its author.

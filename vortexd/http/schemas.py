@@ -100,6 +100,9 @@ BROKEN: dict[str, Schema] = {
     "served": {"enum": [each.value for each in Served]},
     "last_good": nullable(TEXT),
 }
+FINDING: Schema = an_object(
+    key=TEXT, pointer=POINTER, keyword=TEXT, rule=TEXT, file=nullable(TEXT), line=nullable(COUNT)
+)
 ERROR: Schema = optional(
     an_object(timestamp=TIME, status={"type": "integer"}, error=TEXT, message=TEXT),
     # If a head can't be parsed, the listener refuses it with a body that has no time.

@@ -9,12 +9,13 @@ import orjson
 from ..auth import Right
 from ..core.model import BrokenFile, ClusterPublishing, ClusterReport, HeldBack, SourceReport
 from ..core.text import rfc3339
+from ..gate.finding import Refusal
 from ..process.peers import Peers
 from ..source.kinds import KINDS
 from .broken import held_back_members, members
 from .endpoint import Endpoint, Request, Response
 from .operation import ok, operation
-from .schemas import BROKEN, COUNT, TEXT, TIME, Operations, Schema, a_list, an_object, nullable, optional, ref
+from .schemas import BROKEN, COUNT, FINDING, TEXT, TIME, Operations, Schema, a_list, an_object, nullable, optional, ref
 from .spring.environment import V1
 
 Reports = Callable[[], Sequence[SourceReport]]
@@ -30,6 +31,11 @@ class Files(Protocol):
     @property
     def broken(self) -> Mapping[tuple[str, str], BrokenFile]:
         """All broken files."""
+        ...
+
+    @property
+    def refusals(self) -> Mapping[str, Refusal]:
+        """The labels that the gate holds back."""
         ...
 
     async def held_back(self) -> Sequence[HeldBack]:
@@ -81,16 +87,28 @@ _CLUSTER = optional(
     "published",
     "publishing",
 )
-_WORKER = optional(an_object(sources=a_list(_REPORT), cluster=_CLUSTER), "cluster")
+_GATE = a_list(
+    an_object(
+        label=TEXT,
+        state=TEXT,
+        since=TIME,
+        failure=nullable(TEXT),
+        findings_count=COUNT,
+        findings=a_list(FINDING),
+    )
+)
+_WORKER = optional(an_object(sources=a_list(_REPORT), gate=_GATE, cluster=_CLUSTER), "gate", "cluster")
 _SCHEMAS: dict[str, Schema] = {
     "Status": optional(
         an_object(
             sources=a_list(_REPORT),
+            gate=_GATE,
             cluster=_CLUSTER,
             worker=COUNT,
             workers={"type": "object", "additionalProperties": _WORKER},
             workers_silent=COUNT,
         ),
+        "gate",
         "cluster",
         "worker",
         "workers",
@@ -114,7 +132,8 @@ class Status(Endpoint):
     The response has the revision of a source, the time of its last successful read, its last error, its broken files, and
     the files that were published before they were complete.
     Workers read sources independently. The member `workers` has the answers of the other workers. They don't list the keys
-    that broken files hold back. The member `cluster` is absent if there is no cluster.
+    that broken files hold back. The member `gate` has the labels that the gate holds back, and is absent if there is none.
+    The member `cluster` is absent if there is no cluster.
     """
 
     route: ClassVar = "/status"
@@ -150,6 +169,8 @@ class Status(Endpoint):
 
     def _members(self, broken: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         said: dict[str, Any] = {"sources": [_members(each, broken) for each in self._reports()]}
+        if refusals := self._files.refusals:
+            said["gate"] = [refusal_members(refusals[label]) for label in sorted(refusals)[:_SHOWN_LABELS]]
         if self._cluster is not None:
             said["cluster"] = _cluster_members(self._cluster())
         return said
@@ -158,6 +179,11 @@ class Status(Endpoint):
 def stale_for(reports: Reports) -> int | None:
     """The seconds since the stalest source was last read. If all sources can be read, None."""
     return max((int(each.stale_for) for each in reports() if each.is_failing), default=None)
+
+
+def refusal_members(refusal: Refusal) -> dict[str, Any]:
+    """Make the JSON object for a label that the gate holds back."""
+    return refusal.members | {"since": rfc3339(refusal.since)}
 
 
 def _members(report: SourceReport, broken: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -62,6 +62,7 @@ class Metrics:
                 "Broken files without a known good content, so that keys can't be served",
             )
         )
+        self._held_back = self._shown(Gauge("vortexd_labels_held_back", "Labels that the gate holds back"))
         self._lag = self._shown(Delays("vortexd_loop_lag_seconds", "Delay of the event loop", _LAG_BUCKETS))
         self._tasks = self._shown(Gauge("vortexd_tasks", "Tasks of the event loop"))
         self._requests = self._shown(
@@ -127,6 +128,10 @@ class Metrics:
         """Record the number of broken files, and how many of them have no known good content, so keys can't be served."""
         self._broken.set(count)
         self._unserved.set(unserved)
+
+    def labels_held_back(self, count: int) -> None:
+        """Record the number of labels that the gate holds back."""
+        self._held_back.set(count)
 
     def reloaded(self, *, is_done: bool) -> None:
         """Record that a reload by SIGHUP was done or refused."""

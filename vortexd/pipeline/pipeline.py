@@ -116,6 +116,8 @@ class Pipeline:
         """Bring a key into use: from now on its changes are published. For the errors, see `KeyUsage.hold`."""
         # If `read` has resolved the key in a thread, it isn't resolved again in the event loop.
         resolved = self._reader.kept(key) if self._served(key) is None else None
+        if resolved is None and self._reader.is_unjudged(key):
+            raise ResolveError("the gate hasn't judged this key yet; ask again")
         self._key_usage.hold(key, self._broadcaster.publish, resolved)
 
     def release(self, key: Key) -> None:

@@ -9,7 +9,7 @@ subscribes or catches up between these steps gets the new state, and the broadca
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import partial
 from typing import TypeVar
 
@@ -20,8 +20,10 @@ import trio
 from ..aio import threads
 from ..aio.collector import Collector
 from ..aio.locks import Held
+from ..core.errors import RemoteError
 from ..core.model import Change, Config, Good, Key, Moment, Past, PropertySource, Tree
 from ..encryption.decryptor import Decryptor
+from ..gate.gate import PublicationGate, Rules, Verdict
 from ..observe.metrics import Metrics
 from ..observe.publication import Publication, Stopwatch, named
 from ..resolve.alterations import Alterations, alterations
@@ -30,6 +32,7 @@ from ..resolve.tree import ParsedFiles, ParsedTree
 from ..settings.formats import FormatSettings
 from .broadcast import Broadcaster, Subscriber
 from .dependencies import is_altered
+from .gated import Admitted, GatedPublications
 from .key_usage import KeyUsage
 from .last_good import LastGood
 from .order import Order
@@ -74,6 +77,7 @@ class Publisher:
         on_publication: Called with each publication when it is done. It must not wait.
         collector: Pauses the garbage collector during large publications.
         order: Numbers the publications, if this server belongs to a cluster.
+        gate: Judges publications before their commits, or None.
     """
 
     def __init__(
@@ -91,6 +95,7 @@ class Publisher:
         on_publication: Callable[[Publication], None] | None = None,
         collector: Collector | None = None,
         order: Order | None = None,
+        gate: PublicationGate | None = None,
     ) -> None:
         self._formats = formats
         self._order = order or Order()
@@ -111,7 +116,15 @@ class Publisher:
         # down.
         self._threads = trio.CapacityLimiter(1)
         self._last_good = LastGood(self._in_thread)
+        self._gated = GatedPublications(gate or PublicationGate(), store, self._in_thread, now)
+        # The newest tree of the sources. If the gate holds labels back, it isn't the served tree.
+        self._newest: Tree | None = None
         self._incomplete = trio.Event()
+
+    @property
+    def gated(self) -> GatedPublications:
+        """What the gate has decided about the publications."""
+        return self._gated
 
     async def wait_ready(self) -> None:
         """Wait until the first complete state is served."""
@@ -121,10 +134,14 @@ class Publisher:
         """Parse, resolve, commit and broadcast a tree. All subscribers get it or, if this is cancelled, none."""
         async with Held(self._publishing):
             served = self._store.served
+            self._newest = tree
             await self._publish(tree, served.parsed if served is not None else None)
 
     async def run(self) -> None:
-        """Search again, at intervals, for last good content that wasn't found when it was needed. Never returns."""
+        """Search again, at intervals, for last good content that wasn't found when it was needed. Never returns.
+
+        If the gate couldn't judge a label, it judges it again at the same intervals.
+        """
         pause = _AGAIN
         while True:
             await self._incomplete.wait()
@@ -132,16 +149,16 @@ class Publisher:
             async with self._publishing:
                 self._incomplete = trio.Event()
                 served = self._store.served
-                if served is not None and self._last_good.incomplete:
-                    await self._publish(attrs.evolve(served.tree, noticed=None), served.parsed, again=True)
-            pause = min(2 * pause, _AGAIN_AT_LEAST) if self._last_good.incomplete else _AGAIN
+                if served is not None and (self._last_good.incomplete or self._is_unjudged(served)):
+                    await self._publish(self._tree_again(served), served.parsed, again=True)
+            pause = min(2 * pause, _AGAIN_AT_LEAST) if self._incomplete.is_set() else _AGAIN
 
     async def parse_by(self, formats: FormatSettings) -> None:
         """Parse everything again within other limits, and publish the documents that change."""
         async with self._publishing:
             self._formats = formats
             if self._store.served is not None:
-                await self._publish(attrs.evolve(self._store.served.tree, noticed=None), None)
+                await self._publish(self._tree_again(self._store.served), None)
 
     async def resolve_by(self, decryptor: Decryptor | None, overrides: PropertySource | None = None) -> None:
         """Resolve all keys in use again with another decryptor and other overrides.
@@ -161,9 +178,59 @@ class Publisher:
                 changes = len(changed)
                 del staged, configs
                 await _freed(changed)
-        report_failures(before, now)
-        self._metrics.published(changes, deliveries)
-        log.info("configuration resolved anew", changes=changes, deliveries=deliveries)
+            report_failures(before, now)
+            self._metrics.published(changes, deliveries)
+            log.info("configuration resolved anew", changes=changes, deliveries=deliveries)
+            await self._gated.examine(now)
+
+    async def judge_by(self, rules: Sequence[Rules]) -> None:
+        """Judge by other rules from now on. What is served stays, and what breaks the rules is reported.
+
+        Labels that are held back are judged again.
+        """
+        async with self._publishing:
+            await self._gated.replace(rules)
+            await self._reader.judge_by(rules)
+            served = self._store.served
+            if served is None:
+                return
+            if served.refusals:
+                await self._publish(self._tree_again(served), served.parsed)
+            assert self._store.served is not None  # it was served before
+            await self._gated.examine(self._store.served)
+
+    async def let_through(self, label: str, state: str, by: str, reason: str) -> None:
+        """Publish a state of a label that the gate holds back.
+
+        Raises:
+            RemoteError: As in `GatedPublications.let_through`.
+        """
+        async with self._publishing:
+            self._gated.let_through(label, state, by, reason)
+            served = self._store.served
+            assert served is not None  # a label is held back only if a state is served
+            await self._publish(self._tree_again(served), served.parsed)
+
+    def let_through_soon(self, label: str, state: str, by: str, reason: str) -> None:
+        """Do as `let_through` within a few seconds, without waiting. If the state isn't held back, nothing happens."""
+        with suppress(RemoteError):
+            self._gated.let_through(label, state, by, reason)
+            self._incomplete.set()
+
+    @property
+    def standing(self) -> Mapping[str, Verdict]:
+        """See `GatedPublications.standing`."""
+        return self._gated.standing
+
+    def _tree_again(self, served: ServedState) -> Tree:
+        """Return the newest tree, to be published again."""
+        return attrs.evolve(self._newest or served.tree, noticed=None)
+
+    def _is_unjudged(self, served: ServedState) -> bool:
+        """Return whether something waits for a verdict of the gate, and should be judged again."""
+        if self._gated.has_failed or self._gated.has_exceptions:
+            return True
+        return any(self._gated.judges_at_first_read(key, served) for key in served.failures)
 
     async def _publish(self, tree: Tree, former: ParsedTree | None, *, again: bool = False) -> None:
         """Publish a tree; see `publish`.
@@ -176,9 +243,10 @@ class Publisher:
         watch = Stopwatch(tree.noticed)
         self._order.begin(tree)
         found = await self._prepared(tree, former, before, again=again)
+        admitted = await self._gated.admitted(found.served, found.altered, before)
         await self._order.settle(tree)
         watch.lap("parse", found.stage_seconds)
-        prepared = found.served
+        prepared = admitted.served
         existing = prepared.listing.keys
         while self._key_usage.settle():
             await trio.lowlevel.checkpoint()
@@ -188,10 +256,10 @@ class Publisher:
                 await trio.lowlevel.checkpoint()
             appearing = dict.fromkeys(self._key_usage.appearing(existing))
             early = found.staged if not appearing else None
-            configs = early.configs if early else {**self._affected(prepared, found.altered, before), **appearing}
+            configs = early.configs if early else {**self._affected(prepared, admitted.altered, before), **appearing}
             # The files of the first state live long, too, however few keys are in use.
             with self._paused(len(configs) if before is not None else len(existing)):
-                staged = await self._staged(prepared, configs, early)
+                staged = await self._staged(prepared, configs, early, admitted.ready)
                 watch.lap("resolve")
                 # No await comes between the end of keys and the commit.
                 # Remove ended keys first, so that the commit doesn't publish to them.
@@ -207,6 +275,16 @@ class Publisher:
                 # The end of the pause returns the memory of the former configurations to the system.
                 del staged, configs, early, found
                 await _freed(changed)
+        await self._report_gate(admitted, before, now)
+
+    async def _report_gate(self, admitted: Admitted, before: ServedState | None, now: ServedState) -> None:
+        """Report what the gate has decided. At the start, judge what is served."""
+        self._gated.committed(admitted, before, now)
+        self._metrics.labels_held_back(len(now.refusals))
+        if before is None:
+            await self._gated.examine(now)
+        if self._is_unjudged(now):
+            self._incomplete.set()
 
     async def _prepared(
         self, tree: Tree, former: ParsedTree | None, before: ServedState | None, *, again: bool
@@ -225,7 +303,12 @@ class Publisher:
 
     def _few(self, before: ServedState | None, now: State) -> "_Few | None":
         """Return the keys that the store keeps, if they are so few that a thread can stage them right after parsing."""
-        if before is None or len(self._store) > _FEW_KEYS or not _is_resolved_alike(before.state, now):
+        if (
+            self._gated.is_on
+            or before is None
+            or len(self._store) > _FEW_KEYS
+            or not _is_resolved_alike(before.state, now)
+        ):
             return None
         return _Few(self._store.configs(), self._store.unsettled)
 
@@ -238,7 +321,11 @@ class Publisher:
         return self._store.affected(altered)
 
     async def _staged(
-        self, served: ServedState, configs: Mapping[Key, Config | None], early: Staged | None = None
+        self,
+        served: ServedState,
+        configs: Mapping[Key, Config | None],
+        early: Staged | None = None,
+        ready: Staged | None = None,
     ) -> Staged:
         """Stage keys in a thread, and also the keys that come into use meanwhile.
 
@@ -246,16 +333,26 @@ class Publisher:
 
         Args:
             early: The result for these keys, if they are staged already.
+            ready: Some of these keys, and others, that the gate has judged, if they are staged already.
         """
         before, unsettled = self._store.state, self._store.unsettled
+        # The gate hasn't judged keys that come into use meanwhile.
+        is_withheld = partial(self._gated.judges_at_first_read, served=served) if ready is not None else None
         staged = early
         if staged is None:
-            staged = await self._in_thread(stage, served, configs, time.perf_counter, before, unsettled)
+            if ready is not None:
+                # The gate also judges keys that the store doesn't keep.
+                ready = ready.only({key for key in ready.configs if key in configs or key in self._store})
+                configs = {key: config for key, config in configs.items() if key not in ready.configs}
+            staged = await self._in_thread(stage, served, configs, time.perf_counter, before, unsettled, is_withheld)
+        if ready is not None:
+            staged = staged.with_more(ready)
         for _ in range(_LATE_ROUNDS):
             late = self._store.late(staged)
             if not late:
                 break
-            more = await self._in_thread(stage, served, late, time.perf_counter, before, self._store.unsettled)
+            unsettled = self._store.unsettled
+            more = await self._in_thread(stage, served, late, time.perf_counter, before, unsettled, is_withheld)
             staged = staged.with_more(more)
         return staged
 

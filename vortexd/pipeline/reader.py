@@ -14,11 +14,14 @@ import attrs
 import trio
 
 from ..aio import threads
+from ..core.broken_files import at_fault
 from ..core.cache import Cache
 from ..core.commits import Commit
 from ..core.errors import FormatError, RemoteError, ResolveError, UnknownLabel
 from ..core.model import BrokenFile, Config, Files, HeldBack, Key, Names
 from ..encryption.decryptor import Decryptor
+from ..gate.finding import Refusal
+from ..gate.gate import PublicationGate, Rules, Verdict
 from ..resolve.explain import Explanation
 from ..resolve.tree import ParsedFiles
 from ..settings.formats import FormatSettings
@@ -39,6 +42,8 @@ _CACHE_KEYS = 1_024
 _CACHE_BYTES = 67_108_864
 # How many of the keys that a broken file holds back are named.
 SHOWN_KEYS = 20
+# How many keys are remembered that the gate refuses.
+_REFUSED_KEYS = 1_024
 
 
 @attrs.define(eq=False)
@@ -50,6 +55,7 @@ class _Answers:
         former: Resolves keys from earlier commits; None if no source knows them.
         states: Finds former documents in the states before the served one; None if no source knows them.
         history: Reads the commits that changed keys; None if no source has commits.
+        refused: Keys that the gate refuses, with the errors.
         held_back: None until a caller asks for it.
         listed: The keys that have files of their own, in order. None until a caller asks for them.
     """
@@ -59,6 +65,7 @@ class _Answers:
     states: FormerStates | None = None
     history: KeyHistory | None = None
     configs: Cache[Key, Config] = attrs.field(factory=lambda: Cache(_CACHE_BYTES, _CACHE_KEYS))
+    refused: dict[Key, FormatError | ResolveError] = attrs.field(factory=dict)
     held_back: Sequence[HeldBack] | None = None
     listed: Sequence[Key] | None = None
 
@@ -75,6 +82,8 @@ class ConfigReader:
             None if there is no such commit.
         sources: Reads the states before the served one, if there are any; see `former_states`.
         commits: Reads the commits of labels, if there are any; see `key_history`.
+        gate: Judges keys that no publication judges, because they aren't listed and not in use. It isn't the gate of the
+            publications, so that these don't wait behind requests.
     """
 
     def __init__(
@@ -85,7 +94,9 @@ class ConfigReader:
         load_before: Callable[[str, str], Awaitable[Files | None]] | None = None,
         sources: FormerSources | None = None,
         commits: Commits | None = None,
+        gate: PublicationGate | None = None,
     ) -> None:
+        self._gate = gate or PublicationGate()
         self._store = store
         self._threads = limiter
         self._load_label = load_label
@@ -170,11 +181,65 @@ class ConfigReader:
         return self._answers.configs.get(key)
 
     async def _resolved(self, state: State, key: Key) -> Config:
+        if (refusal := self._answers.refused.get(key)) is not None:
+            raise refusal.with_traceback(None)
         config = await self._in_thread(state.resolve, key)
         self.report_undecryptable()
+        await self._judge(config, state)
         if self._store.state is state:
             self._answers.configs.put(key, config, config.size, is_known=self.exists(key))
         return config
+
+    # The gate.
+
+    async def judge_by(self, rules: Sequence[Rules]) -> None:
+        """Judge by other rules from now on. Configurations that were read already stay until the next publication."""
+        await self._gate.replace(rules)
+        self._answers.refused.clear()
+
+    def is_unjudged(self, key: Key) -> bool:
+        """Return whether a key must be judged before it is served for the first time."""
+        served = self._store.served
+        if served is None or not self._gate.rules or key in served.listing.keys or self._store.find(key) is not None:
+            return False
+        return self._gate.judges(key)
+
+    async def _judge(self, config: Config, state: State) -> None:
+        """Judge a configuration, unless the publications do so.
+
+        Raises:
+            FormatError, ResolveError: The gate refuses it.
+        """
+        key = config.key
+        if self._store.state is not state or not self.is_unjudged(key):
+            return
+        verdict = (await self._gate.judge([config], state.labels, state.labels))[key.label]
+        if verdict.accepts:
+            return
+        error = _refused(verdict)
+        # If the gate couldn't judge, the next request tries again.
+        if self._store.state is state and verdict.failure is None:
+            refused = self._answers.refused
+            refused[key] = error
+            if len(refused) > _REFUSED_KEYS:
+                del refused[next(iter(refused))]
+        raise error
+
+    @property
+    def refusals(self) -> Mapping[str, Refusal]:
+        """The labels that the gate holds back."""
+        return self._store.served.refusals if self._store.served is not None else {}
+
+    def refusals_for(self, key: Key) -> list[Refusal]:
+        """Return the refusals because of which a key may be served in an older state than its files.
+
+        They have only the findings about this application, because a client may read a key without reading others.
+        """
+        found = [refusal for label in key.labels if (refusal := self.refusals.get(label)) is not None]
+        return [
+            attrs.evolve(each, findings=tuple(one for one in each.findings if one.key.application == key.application))
+            for each in found
+        ]
 
     async def files(self, key: Key) -> list[ParsedFiles]:
         """Return the layers of files that serve a key as they are now, the strongest first.
@@ -304,8 +369,11 @@ class ConfigReader:
     def broken_for(self, key: Key) -> list[BrokenFile]:
         """Return the broken files that a key reads.
 
-        The list is empty if the key is served from its current files, or if it can't be resolved for another reason.
+        The list is empty if the key is served from its current files, or if it can't be resolved for another reason. If the
+        gate refuses a key that was never served, the list has the file that its finding names.
         """
+        if (refusal := self._answers.refused.get(key)) is not None:
+            return at_fault(refusal, key)
         try:
             return self._store.state.broken(key) if self._store.state else []
         except (UnknownLabel, ResolveError):
@@ -371,6 +439,15 @@ class ConfigReader:
     async def _in_thread(self, function: Callable[..., T], *arguments: object) -> T:
         # These are pure functions over immutable values, so an abandoned thread does no harm.
         return await threads.run_sync(function, *arguments, abandon_on_cancel=True, limiter=self._threads)
+
+
+def _refused(verdict: Verdict) -> FormatError | ResolveError:
+    """Return the error for a key that the gate refuses."""
+    if verdict.failure is not None:
+        return ResolveError(f"the gate {verdict.failure}")
+    first = verdict.findings[0]
+    reason = f"refused by the gate: {first.reason}"
+    return ResolveError(reason) if first.file is None else FormatError(first.file, reason, first.line)
 
 
 def _held_back(served: ServedState, keys: Iterable[Key]) -> list[HeldBack]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import attrs
 
 from ..core.model import BrokenFile, Key, Tree
+from ..gate.finding import Refusal
 from ..observe.publication import without_configuration
 from ..resolve.listing import Listing
 from ..resolve.tree import ParsedFiles, ParsedTree, broken_files
@@ -29,6 +30,7 @@ class ServedState:
         failures: The keys that keep their last good configuration because their files can't be combined, with the
             reasons.
         broken: The files that can't be used, by label and by a name that is unique in the label.
+        refusals: The labels that the gate holds back. Their files are those of an earlier publication.
         empty_sources: The roots of the sources that hold no configuration file under any label.
     """
 
@@ -37,6 +39,7 @@ class ServedState:
     listing: Listing
     formats: FormatSettings
     failures: Mapping[Key, str] = attrs.field(factory=dict)
+    refusals: Mapping[str, Refusal] = attrs.field(factory=dict)
     broken: Mapping[tuple[str, str], BrokenFile] = attrs.field()
     empty_sources: frozenset[str] = attrs.field()
 

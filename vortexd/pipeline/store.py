@@ -39,6 +39,7 @@ class Staged:
         failures: The keys that keep their old configuration, because their files can't be combined now.
         diff_seconds: The part of the time that was spent on diffs, in seconds.
         kept: The staged keys that keep an old configuration which isn't the one of this state.
+        is_withheld: The argument of `stage`, for keys that are still late at the commit.
     """
 
     served: ServedState
@@ -47,6 +48,17 @@ class Staged:
     failures: Mapping[Key, ResolveError]
     diff_seconds: float = 0.0
     kept: frozenset[Key] = frozenset()
+    is_withheld: Callable[[Key], bool] | None = None
+
+    def only(self, keys: Collection[Key]) -> "Staged":
+        """Return the result for some of the keys."""
+        return attrs.evolve(
+            self,
+            configs={key: config for key, config in self.configs.items() if key in keys},
+            changes=[change for change in self.changes if change.key in keys],
+            failures={key: failure for key, failure in self.failures.items() if key in keys},
+            kept=frozenset(key for key in self.kept if key in keys),
+        )
 
     def with_more(self, more: "Staged") -> "Staged":
         """Combine two results that were staged from the same state."""
@@ -57,6 +69,7 @@ class Staged:
             {**self.failures, **more.failures},
             self.diff_seconds + more.diff_seconds,
             self.kept | more.kept,
+            self.is_withheld,
         )
 
 
@@ -300,7 +313,7 @@ class Store:
         This also resolves the keys that are still late.
         """
         if late := self.late(staged):
-            staged = staged.with_more(stage(staged.served, late))
+            staged = staged.with_more(stage(staged.served, late, is_withheld=staged.is_withheld))
         failures = {key: str(failure) for key, failure in staged.failures.items()}
         self._served = attrs.evolve(staged.served, failures=failures)
         self._commits += 1
@@ -365,6 +378,7 @@ def stage(
     clock: Callable[[], float] = lambda: 0.0,
     before: State | None = None,
     unsettled: Collection[Key] = (),
+    is_withheld: Callable[[Key], bool] | None = None,
 ) -> Staged:
     """Resolve keys from the new state, and diff those whose document changes.
 
@@ -375,6 +389,7 @@ def stage(
         clock: A clock in seconds, for `Staged.diff_seconds`.
         before: The served state that the configurations are from, or None if that isn't known.
         unsettled: The keys whose configuration is from an earlier state.
+        is_withheld: Returns whether a key keeps its configuration for now, because the gate hasn't judged another one.
     """
     diff_seconds = 0.0
     staged: dict[Key, Config | None] = {}
@@ -385,6 +400,8 @@ def stage(
     for key, old in configs.items():
         difference: Difference | None = None
         try:
+            if is_withheld is not None and is_withheld(key):
+                raise ResolveError("the gate hasn't judged its new configuration yet")
             resolved, difference = resolution.resolve(key, old, is_current=key not in unsettled)
             new: Config | None = _carry_over(old, resolved)
         except UnknownLabel:
@@ -403,7 +420,7 @@ def stage(
             began = clock()
             changes.append(Change(key, old, new, resolution.patch(old, new, difference) if old and new else None))
             diff_seconds += clock() - began
-    return Staged(served, staged, changes, failures, diff_seconds, frozenset(kept))
+    return Staged(served, staged, changes, failures, diff_seconds, frozenset(kept), is_withheld)
 
 
 def _carry_over(old: Config | None, new: Config) -> Config:

@@ -17,6 +17,8 @@ from ..settings.formats import FormatSettings
 from .formats import EXTENSIONS, Document, Parse, extension, parse
 from .locations import directories_of, is_plain, matches, places_of
 
+# A file with such a name is a JSON Schema for the gate, and no configuration.
+SCHEMA_SUFFIX = ".schema.json"
 _Parsed = tuple[Document, ...] | FormatError
 
 
@@ -253,10 +255,10 @@ def location_of(path: str, locations: Iterable[str]) -> str | None:
 def is_configuration(path: str, locations: Sequence[str]) -> bool:
     """Return whether a path is a configuration file.
 
-    Such a file has a known extension, and is in or below a location. Neither the file nor a directory on its way is hidden.
+    Such a file has a known extension and isn't a JSON Schema. It is in or below a location. Neither the file nor a directory on its way is hidden.
     It may be below a location because an application's name may contain `/`: `foo/app.yml` is the file of `foo/app`.
     """
-    if extension(path) not in EXTENSIONS:
+    if extension(path) not in EXTENSIONS or path.endswith(SCHEMA_SUFFIX):
         return False
     return any(
         not any(segment.startswith(".") for segment in path[len(prefix) :].split("/"))

@@ -17,8 +17,9 @@ from ..core.constraints import Rule
 from ..core.errors import SettingsError
 from .cluster import ClusterSettings, cluster_conflicts
 from .encryption import EncryptionSettings
+from .gate import GateSettings, gate_conflicts
 from .log import LogSettings
-from .root import SECTIONS, Settings
+from .root import SECTIONS, TABLES, Settings
 from .server import parse_address
 from .source import Kinds, SourceSettings, default_kind, first_of
 from .toml_schema import (
@@ -88,10 +89,13 @@ def examine(
 def _structured(table: Mapping[str, Any], kinds: Kinds) -> tuple[Settings | None, list[Problem]]:
     hooks: Hooks = {
         tuple[SourceSettings, ...]: partial(_sources_hook, kinds),
+        tuple[GateSettings, ...]: _gates_hook,
         Mapping[str, str]: _flat_hook,
         **{attrs.fields_dict(kind)["kind"].type: _kind_hook(kinds, name) for name, kind in kinds.items()},
     }
-    return structure(table, Settings, (*SECTIONS.values(), *kinds.values()), hooks, partial(_home, kinds))
+    return structure(
+        table, Settings, (*SECTIONS.values(), *TABLES.values(), *kinds.values()), hooks, partial(_home, kinds)
+    )
 
 
 def _absolute(settings: Settings, base: Path) -> Settings:
@@ -114,6 +118,9 @@ def _absolute(settings: Settings, base: Path) -> Settings:
             jwks=_below(base, settings.auth.jwks),
         ),
         source=tuple(_rooted(base, source, source.path_keys) for source in settings.source),
+        gate=tuple(
+            attrs.evolve(gate, schemas=tuple(_below(base, path) for path in gate.schemas)) for gate in settings.gate
+        ),
         server=attrs.evolve(settings.server, state_directory=_below(base, settings.server.state_directory)),
     )
 
@@ -246,6 +253,11 @@ def _sources_hook(kinds: Kinds, converter: "cattrs.Converter", field: "attrs.Att
     return list_hook(wanted, lambda value: converter.structure(value, _kind_of(value, kinds)))
 
 
+def _gates_hook(converter: "cattrs.Converter", field: "attrs.Attribute[Any]") -> Hook:
+    wanted = f"an array of tables, headed [[{field.name}]]"
+    return list_hook(wanted, lambda value: converter.structure(value, GateSettings))
+
+
 def _kind_hook(kinds: Kinds, own: str) -> Callable[["cattrs.Converter", "attrs.Attribute[Any]"], Hook]:
     """Make the function that checks the name of a kind. If the name is wrong, the message lists all kinds."""
     rule = Rule(" or ".join(f'"{name}"' for name in kinds), lambda value: value == own)
@@ -258,7 +270,7 @@ def _home(kinds: Kinds, name: str, section: type) -> str | None:
         for title, kind in kinds.items():
             if name in attrs.fields_dict(kind):
                 return f'is for kind = "{title}"'
-    homes = [title for title, each in SECTIONS.items() if name in attrs.fields_dict(each)]
+    homes = [title for title, each in {**SECTIONS, **TABLES}.items() if name in attrs.fields_dict(each)]
     if name in attrs.fields_dict(default_kind(kinds)):
         homes.append("source")
     return f"belongs to [{homes[0]}]" if homes else None
@@ -274,6 +286,10 @@ def _across(table: Mapping[str, Any], kinds: Kinds, *, needs_source: bool) -> It
             if isinstance(source, dict):
                 conflicts = _kind_of(source, kinds).conflicts(source)
                 yield from ((f"source[{index}].{name}", problem) for name, problem in conflicts)
+    gates = table.get("gate", [])
+    for index, gate in enumerate(gates if isinstance(gates, list) else []):
+        if isinstance(gate, dict):
+            yield from ((f"gate[{index}].{name}", problem) for name, problem in gate_conflicts(gate))
     cluster = table.get("cluster", {})
     if isinstance(cluster, dict):
         yield from ((f"cluster.{name}", problem) for name, problem in cluster_conflicts(cluster))

@@ -19,6 +19,7 @@ from .console import ConsoleSettings
 from .encryption import EncryptionSettings
 from .fleet import FleetSettings
 from .formats import FormatSettings
+from .gate import GateSettings
 from .history import HistorySettings
 from .http import HttpSettings
 from .log import LogSettings
@@ -59,6 +60,12 @@ class Settings:
         (),
         doc="A place that configuration comes from: a directory or a git repository. There may be several "
         "sources. The first one takes precedence.",
+    )
+    gate: tuple[GateSettings, ...] = setting(
+        (),
+        doc="The rules that a new configuration must keep before vortexd publishes it. If a key breaks a rule, vortexd "
+        "holds back its label, and keeps serving the former state. There may be several gates; a key must pass all that "
+        "name its application.",
     )
     formats: FormatSettings = attrs.field(
         factory=FormatSettings,
@@ -123,6 +130,8 @@ class Settings:
 SECTIONS: Mapping[str, type] = {
     field.name: kind for field in attrs.fields(Settings) if attrs.has(kind := type(getattr(Settings(), field.name)))
 }
+# The class of each section that may occur several times, beside [[source]], by name.
+TABLES: Mapping[str, type] = {"gate": GateSettings}
 # Settings that only a restart applies, as section.name: another process shares them, or connected clients rely on them.
 RESTART = frozenset(
     f"{title}.{field.name}"

@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 from ..core.constraints import Rule, text_of
-from .root import SECTIONS, Settings
+from .root import SECTIONS, TABLES, Settings
 
 _HEAD = """\
 # vortexd.toml: every setting with its default. Durations are seconds, sizes are bytes or counts.
@@ -32,6 +32,8 @@ def render(kinds: Mapping[str, type]) -> str:
         about = _comment(text_of(field).doc)
         if field.name == "source":
             parts += _sources(about, kinds)
+        elif field.name in TABLES:
+            parts += [f"{about}# [[{field.name}]]\n", *_settings(TABLES[field.name])]
         elif field.name == "overrides":
             parts.append(f'{about}[overrides]\n# "logging.level.root" = "INFO"  # reload\n')
         else:

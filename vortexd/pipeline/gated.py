@@ -1,0 +1,391 @@
+"""Lets the gate judge a publication before its commit, and holds back the labels that it refuses.
+
+A prepared state arrives from the publisher. The same state leaves, in which each refused label has the files of the
+served state. The invariant: a label is served from its new files only if the gate has accepted every changed key that
+reads them, or if the state was served before the gate's rules came into force. Such a state is reported.
+
+A changed key counts if it is in the listing or in use. Other keys are judged when they are first read; see `reader`.
+"""
+
+import hashlib
+import time
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import Any
+
+import attrs
+import structlog
+
+from ..core.errors import RemoteError
+from ..core.model import Config, Files, Key
+from ..gate.finding import MOST_FINDINGS, Finding, Refusal
+from ..gate.gate import PublicationGate, Rules, Verdict
+from ..resolve.alterations import Alterations, alterations
+from ..resolve.listing import list_keys
+from ..resolve.tree import ParsedTree
+from .dependencies import Dependencies
+from .served import ServedState
+from .state import State
+from .store import Staged, Store, stage
+
+log = structlog.get_logger()
+InThread = Callable[..., Awaitable[Any]]
+# At most this many findings of one label are logged.
+_LOGGED = 5
+
+
+@attrs.frozen
+class Admitted:
+    """A state that the gate admits.
+
+    Attributes:
+        served: The state, in which refused labels have their former files.
+        altered: Its differences from the served state.
+        ready: The keys that are resolved already, or None.
+    """
+
+    served: ServedState
+    altered: Alterations | None
+    ready: Staged | None = None
+
+
+@attrs.frozen
+class _Exception:
+    """A state of a label that an administrator lets through."""
+
+    state: str
+    by: str
+    reason: str
+
+
+class GatedPublications:
+    """Judges publications; see the module. The publisher calls one method at a time.
+
+    Args:
+        gate: Judges configurations.
+        store: The served state. This class changes nothing in it.
+        in_thread: Runs a function in a thread.
+        now: Returns the seconds since the epoch.
+    """
+
+    def __init__(
+        self, gate: PublicationGate, store: Store, in_thread: InThread, now: Callable[[], float] = time.time
+    ) -> None:
+        self._gate = gate
+        self._store = store
+        self._in_thread = in_thread
+        self._now = now
+        # The keys of the listing that the gate judges, with their configurations in the served state.
+        self._configs: dict[Key, Config] = {}
+        self._dependencies = Dependencies()
+        self._unsettled: set[Key] = set()
+        self._held: dict[str, tuple[Files, Refusal]] = {}
+        self._exceptions: dict[str, _Exception] = {}
+        self._standing: dict[str, Verdict] = {}
+
+    @property
+    def is_on(self) -> bool:
+        """Whether there is a gate."""
+        return bool(self._gate.rules)
+
+    @property
+    def standing(self) -> Mapping[str, Verdict]:
+        """By label, the rules that served keys break: they were served before the rules came into force, or let through."""
+        return self._standing
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether a label is held back because the gate couldn't judge it, so that it should be judged again."""
+        return any(refusal.failure is not None for _, refusal in self._held.values())
+
+    @property
+    def has_exceptions(self) -> bool:
+        """Whether a state is let through that isn't published yet."""
+        return bool(self._exceptions)
+
+    # Publications.
+
+    async def admitted(
+        self, prepared: ServedState, altered: Alterations | None, before: ServedState | None
+    ) -> Admitted:
+        """Judge a prepared state, and hold back the labels that are refused.
+
+        Args:
+            altered: The differences from the served state, or None if nothing is served.
+            before: The served state, or None.
+        """
+        if not self.is_on or before is None or altered is None:
+            self._held.clear()
+            return Admitted(prepared, altered)
+        for label in self._held.keys() - prepared.tree.labels.keys():
+            del self._held[label]
+        held = {
+            label: refusal
+            for label, (files, refusal) in self._held.items()
+            # The same files would be refused for the same reasons. If the gate couldn't judge them, it tries again.
+            if prepared.tree.labels[label] is files and refusal.failure is None and label not in self._exceptions
+        }
+        whole, ready = prepared, None
+        if held:
+            prepared, altered = await self._without(prepared, held, before)
+        refused = await self._refused_schemas(before, prepared, altered)
+        judged: set[Key] = set()
+        while True:
+            ready, configs = await self._changed(prepared, altered, before, judged)
+            judged |= {each.key for each in configs}
+            verdicts = await self._gate.judge(configs, before.state.labels, prepared.state.labels)
+            refused |= {label: each for label, each in verdicts.items() if not each.accepts}
+            new = self._refusals(refused, whole, altered)
+            if not new:
+                break
+            held |= new
+            refused = {}
+            judged -= {key for key in judged if not new.keys().isdisjoint(key.labels) and len(key.labels) > 1}
+            prepared, altered = await self._without(prepared, new, before)
+        self._held = {label: each for label, each in self._held.items() if label in held}
+        return Admitted(attrs.evolve(prepared, refusals=held), altered, ready)
+
+    def _refusals(
+        self, verdicts: Mapping[str, Verdict], whole: ServedState, altered: Alterations
+    ) -> dict[str, Refusal]:
+        """Return the labels to hold back because of verdicts, without those that are let through."""
+        found: dict[str, Refusal] = {}
+        for name, verdict in verdicts.items():
+            for label in dict.fromkeys(name.split(",")):
+                files = whole.tree.labels.get(label)
+                if label not in altered.stems or files is None or label in found:
+                    continue
+                state = state_of(files)
+                exception = self._exceptions.get(label)
+                if exception is not None and exception.state == state:
+                    self._standing[label] = verdict
+                    continue
+                known = self._held.get(label)
+                since = known[1].since if known is not None and known[1].state == state else self._now()
+                refusal = Refusal(label, state, verdict.findings, verdict.count, verdict.failure, since)
+                found[label] = refusal
+                self._held[label] = files, refusal
+        return found
+
+    async def _refused_schemas(
+        self, before: ServedState, prepared: ServedState, altered: Alterations
+    ) -> dict[str, Verdict]:
+        """Return the verdicts about the labels whose new schemas can't be used."""
+        found: dict[str, Verdict] = {}
+        for label in sorted(set(prepared.state.labels)):
+            new, old = prepared.state.labels[label], before.state.labels.get(label)
+            if new is not old and not (verdict := await self._gate.unusable(old, new, label)).accepts:
+                found[label] = verdict
+        return found
+
+    async def _changed(
+        self, prepared: ServedState, altered: Alterations, before: ServedState, judged: Collection[Key]
+    ) -> tuple[Staged, list[Config]]:
+        """Resolve the keys that a state can change. Return them, and those configurations that are to be judged."""
+        keys = {key: each for key, each in self._store.affected(altered).items() if self._gate.judges(key)}
+        listed = prepared.listing.keys
+        own = self._dependencies.altered(altered) | self._unsettled
+        if listed is not before.listing.keys:
+            own |= {key for key in listed - before.listing.keys if self._gate.judges(key)}
+        for key in own & listed:
+            keys.setdefault(key, self._store.find(key) or self._configs.get(key))
+        unsettled = self._store.unsettled | self._unsettled
+        ready: Staged = await self._in_thread(stage, prepared, keys, time.perf_counter, before.state, unsettled)
+        configs = [
+            new
+            for key, new in ready.configs.items()
+            if new is not None and key not in ready.kept and key not in judged and _is_new(keys[key], new)
+        ]
+        return ready, configs
+
+    async def _without(
+        self, prepared: ServedState, refused: Mapping[str, Refusal], before: ServedState
+    ) -> tuple[ServedState, Alterations]:
+        """Return a state in which refused labels have the files of the served state, and its differences from it."""
+        former = before.state.labels
+        state = prepared.state
+        labels = {label: former.get(label) if label in refused else files for label, files in state.labels.items()}
+        kept = {label: files for label, files in labels.items() if files is not None}
+        trees = {
+            label: before.tree.labels.get(label, files) if label in refused else files
+            for label, files in prepared.tree.labels.items()
+            if label in kept
+        }
+        tree = attrs.evolve(prepared.tree, labels=trees)
+        # The moment stays the same object, because configurations of other labels refer to it already.
+        state = attrs.evolve(state, labels=kept)
+        made: tuple[ServedState, Alterations] = await self._in_thread(_compared, prepared, tree, state, before)
+        return made
+
+    def committed(self, admitted: Admitted, before: ServedState | None, now: ServedState) -> None:
+        """Note what was committed, and log what the gate has decided."""
+        former = before.refusals if before is not None else {}
+        if self.is_on:
+            self._note(admitted, now)
+        for label, refusal in now.refusals.items():
+            if former.get(label) != refusal:
+                report_refusal(refusal)
+        for label in former.keys() - now.refusals.keys():
+            exception = self._exceptions.pop(label, None)
+            if exception is None:
+                log.info("label no longer held back", label=label, state=state_in(now, label))
+            else:
+                log.warning(
+                    "gate overridden",
+                    label=label,
+                    state=exception.state,
+                    by=exception.by,
+                    reason=exception.reason,
+                    findings=[str(each) for each in former[label].findings[:_LOGGED]],
+                    findings_count=former[label].count,
+                    consequence="clients get this state although it breaks the rules",
+                )
+        self._exceptions.clear()
+
+    def _note(self, admitted: Admitted, now: ServedState) -> None:
+        """Keep the configurations of listed keys, for the next publication."""
+        ready, listed = admitted.ready, now.listing.keys
+        for key in [key for key in self._configs if key not in listed]:
+            del self._configs[key]
+            self._dependencies.discard(key)
+        self._unsettled &= listed
+        if ready is None:
+            return
+        changed = {each.key for each in ready.changes}
+        for key, config in ready.configs.items():
+            if key in listed:
+                self._settle(key, None if key in ready.kept else config)
+        for label, verdict in list(self._standing.items()):
+            if label not in self._exceptions:
+                self._stand(label, verdict, [each for each in verdict.findings if each.key not in changed])
+
+    def _settle(self, key: Key, config: Config | None) -> None:
+        if config is None:
+            self._unsettled.add(key)
+            self._dependencies.discard(key)
+        else:
+            self._unsettled.discard(key)
+            self._configs[key] = config
+            self._dependencies.put(config)
+
+    def _stand(self, label: str, verdict: Verdict, findings: Sequence[Finding]) -> None:
+        """Keep the findings about served keys that still hold."""
+        count = verdict.count - (len(verdict.findings) - len(findings))
+        if count or verdict.failure:
+            self._standing[label] = Verdict(tuple(findings), count, verdict.failure)
+        else:
+            del self._standing[label]
+
+    # What is served already.
+
+    async def examine(self, served: ServedState) -> None:
+        """Judge everything that is served, and report what breaks the rules. It stays served."""
+        self._configs.clear()
+        self._dependencies, self._unsettled = Dependencies(), set()
+        before, self._standing = self._standing, {}
+        if not self.is_on:
+            return
+        listed = served.listing.keys
+        keys: Mapping[Key, Config | None] = {
+            key: self._store.find(key) for key in {*listed, *self._store} if self._gate.judges(key)
+        }
+        ready: Staged = await self._in_thread(stage, served, keys, time.perf_counter, served.state, keys)
+        configs = []
+        for key, config in ready.configs.items():
+            is_kept = key in ready.kept
+            if key in listed:
+                self._settle(key, None if is_kept else config)
+            if config is not None and not is_kept:
+                configs.append(config)
+        labels = served.state.labels
+        verdicts = await self._gate.judge(configs, labels, labels)
+        for label, files in labels.items():
+            unusable = await self._gate.unusable(None, files, label)
+            verdicts[label] = _both(unusable, verdicts.get(label, Verdict()))
+        self._standing = {label: each for label, each in verdicts.items() if not each.accepts}
+        for label, each in self._standing.items():
+            if before.get(label) != each:
+                report_standing(label, each)
+
+    async def replace(self, rules: Sequence[Rules]) -> None:
+        """Put other rules in force. Labels that are held back are judged again by the next publication."""
+        await self._gate.replace(rules)
+        self._held.clear()
+
+    def let_through(self, label: str, state: str, by: str, reason: str) -> None:
+        """Let the next publication publish a state of a label that is held back.
+
+        Raises:
+            RemoteError: The label isn't held back, or another state of it is.
+        """
+        held = self._held.get(label)
+        if held is None:
+            raise RemoteError("this label is not held back", 404)
+        if held[1].state != state:
+            raise RemoteError("another state of this label is held back by now; look at it first", 409)
+        self._exceptions[label] = _Exception(state, by, reason)
+
+    # Keys that are first asked for later.
+
+    def judges_at_first_read(self, key: Key, served: ServedState) -> bool:
+        """Return whether a key must be judged when it is read: the publications don't judge it."""
+        return self.is_on and key not in served.listing.keys and self._gate.judges(key)
+
+
+def state_of(files: Files) -> str:
+    """Return the name of a state of a label: its commit, or a digest of its files."""
+    if files.revision is not None and not files.others:
+        return files.revision
+    digest = hashlib.sha256()
+    for layer in (files, *files.others):
+        contents = {**layer.contents, **{path: why.encode() for path, why in layer.unreadable.items()}}
+        for name, data in sorted(contents.items()):
+            digest.update(f"{layer.root}\0{name}\0{len(data)}\0".encode())
+            digest.update(data)
+    return digest.hexdigest()[:16]
+
+
+def state_in(served: ServedState, label: str) -> str | None:
+    """Return the name of the state of a label that is served, or None if there is no such label."""
+    files = served.tree.labels.get(label)
+    return None if files is None else state_of(files)
+
+
+def report_refusal(refusal: Refusal) -> None:
+    """Log a label that is held back."""
+    log.warning(
+        "label held back",
+        label=refusal.label,
+        state=refusal.state,
+        findings=[str(each) for each in refusal.findings[:_LOGGED]],
+        findings_count=refusal.count,
+        **({"failure": f"the gate {refusal.failure}"} if refusal.failure else {}),
+        consequence="its keys keep their former state; other labels are published",
+    )
+
+
+def report_standing(label: str, verdict: Verdict) -> None:
+    """Log what is served although it breaks the rules."""
+    log.warning(
+        "served configuration breaks the gate's rules",
+        label=label,
+        findings=[str(each) for each in verdict.findings[:_LOGGED]],
+        findings_count=verdict.count,
+        **({"failure": f"the gate {verdict.failure}"} if verdict.failure else {}),
+        consequence="it stays served; the next change of these keys must keep the rules",
+    )
+
+
+def _is_new(old: Config | None, new: Config) -> bool:
+    return old is None or old.version != new.version
+
+
+def _both(one: Verdict, other: Verdict) -> Verdict:
+    findings = (*one.findings, *other.findings)[:MOST_FINDINGS]
+    return Verdict(findings, one.count + other.count, one.failure or other.failure)
+
+
+def _compared(prepared: ServedState, tree: Any, state: State, before: ServedState) -> tuple[ServedState, Alterations]:
+    parsed = ParsedTree(state.labels, state.default_label)
+    listing = list_keys(parsed, before.listing)
+    served = ServedState(tree, state, listing, prepared.formats)
+    return served, alterations(before.state.labels, state.labels)
