@@ -74,4 +74,4 @@ def test_without_a_refusal_there_is_no_header_and_a_refusal_without_a_place_has_
 def test_the_header_has_a_bounded_number_of_findings() -> None:
     found = tuple(Finding(KEY, f"/{number}", "type", "s.json") for number in range(9))
 
-    assert 4 == refused_headers([Refusal("main", "c1", found, 9)])["X-Vortex-Held-Back"].count("keyword=")
+    assert 8 == refused_headers([Refusal("main", "c1", found, 9)])["X-Vortex-Held-Back"].count("keyword=")

@@ -1,17 +1,27 @@
 """`/api/v1/gate`: what the gate holds back, and what an administrator lets through."""
 
+from collections.abc import Collection, Iterator
+from typing import Any
+
 import jsonschema_rs
 import orjson
 import pytest
+from structlog.testing import capture_logs
 
 from tests.http.serving import FakeReader, serving
+from tests.wiring import Wired
 from vortexd.core.errors import RemoteError
-from vortexd.core.model import Key
+from vortexd.core.model import Files, Key, Tree
+from vortexd.core.patterns import parse_pattern
+from vortexd.gate import validation
 from vortexd.gate.finding import Finding, Refusal
-from vortexd.gate.gate import Verdict
+from vortexd.gate.gate import Rules, Verdict
+from vortexd.gate.schemas import Schema
 from vortexd.http.gate import GateEndpoint
+from vortexd.http.monitor import Monitor
 from vortexd.http.status import Status
 from vortexd.process.peers import Peers
+from vortexd.settings.monitor import MonitorSettings
 
 PATH = "/api/v1/gate"
 FINDING = Finding(Key("billing", "prod", "main"), "/port", "type", "s.json", "billing.yml", 3)
@@ -144,3 +154,89 @@ async def test_a_configuration_of_a_label_that_is_held_back_has_the_header() -> 
 
     assert 200 == answered.status
     assert 'key="billing:prod:main"' in answered.headers["x-vortex-held-back"]
+
+
+SECRET = "hunter2-is-a-secret"
+
+
+async def test_no_surface_shows_a_value_and_all_name_the_same_key_rule_file_and_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The secret is in each kind of place that a rule may be about, also in the texts of the schema's errors."""
+    monkeypatch.setattr("vortexd.gate.judge.Isolated", InProcess)
+    schema = {
+        "required": ["name"],
+        "additionalProperties": {"not": {"const": SECRET}},
+        "properties": {"port": {"type": "integer"}, "mode": {"enum": ["a"]}, "list": {"items": {"maxLength": 3}}},
+    }
+    rules = Rules((parse_pattern("billing"),), {"s.json": Schema("s.json", orjson.dumps(schema).decode(), "/s.json")})
+    whole = Wired(rules=[rules])
+    good = b"name: x\nport: 1\nmode: a\nlist: [a]\n"
+    bad = f"port: {SECRET}\nmode: {SECRET}\nlist: [{SECRET}]\nother: {SECRET}\n".encode()
+    await whole.publisher.publish(Tree({"main": Files({"billing.yml": good}, root="file:/c/")}, "main"))
+    with capture_logs() as logs:
+        await whole.publisher.publish(
+            Tree({"main": Files({"billing.yml": bad}, root="file:/c/", revision="c2")}, "main")
+        )
+        refusals = whole.reader.refusals
+        monitor = Monitor(Fetches(), MonitorSettings(), None, tuple, None, lambda: [*refusals.values()])
+        more = [GateEndpoint(whole.reader, whole.publisher), monitor]
+        async with serving(more=more, reader=whole.reader) as http:
+            status, gate = await http.ask("/status"), await http.ask(PATH)
+            hook, read = await http.ask("/monitor", "POST", b"{}"), await http.ask("/billing/default")
+            explained = await http.ask("/explain/billing/default")
+            late = await http.ask("/billing/later")
+        metrics = whole.metrics.render().decode()
+        with pytest.raises(RemoteError) as caught:
+            await whole.publisher.let_through("main", "c1", "ada", "why")
+        await whole.publisher.judge_by([rules])
+        await whole.publisher.let_through("main", "c2", "ada", "why")
+        async with serving(more=more, reader=whole.reader) as http:
+            unread = await http.ask("/billing/later")
+
+    texts = [str(each) for each in (*logs, caught.value, metrics)]
+    for response in (status, gate, hook, read, explained, late):
+        texts += [response.body.decode(), str(response.headers)]
+    texts.append(str(unread.headers))
+    assert 500 == unread.status
+    assert "billing.yml" in unread.headers["x-vortex-broken"]
+    assert SECRET not in "".join(texts)
+    finding = {
+        "key": "billing:default:main",
+        "pointer": "/port",
+        "keyword": "type",
+        "rule": "s.json",
+        "file": "billing.yml",
+        "line": 1,
+    }
+    assert finding in orjson.loads(status.body)["gate"][0]["findings"]
+    assert finding in orjson.loads(gate.body)["held_back"][0]["findings"]
+    item = 'key="billing:default:main";pointer="/port";keyword="type";rule="s.json";file="billing.yml";line=1'
+    for response in (hook, read):
+        assert item in response.headers["x-vortex-held-back"]
+    said = next(each["findings"] for each in logs if each["event"] == "label held back")
+    assert "billing:default:main: type of s.json at /port (billing.yml:1)" in said
+    assert "vortexd_labels_held_back 1" in metrics
+
+
+class InProcess:
+    """Validates in this process."""
+
+    def __init__(self, *_: object, **__: object) -> None:
+        pass
+
+    def ask(self, request: Any, content: bytes = b"") -> Iterator[Any]:
+        return validation.work(request, content)
+
+    def close(self) -> None:
+        pass
+
+
+class Fetches:
+    """Sources that fetch at once."""
+
+    def notified(self, addresses: Collection[str], refs: Collection[str]) -> int:
+        return 1
+
+    async def wait_looked(self, addresses: Collection[str], refs: Collection[str]) -> None:
+        pass

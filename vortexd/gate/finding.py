@@ -20,7 +20,7 @@ COMMAND = "command"
 SCHEMA = "schema"
 HEADER = "X-Vortex-Held-Back"
 # At most this many findings, because proxies limit the size of headers.
-_IN_HEADER = 4
+_IN_HEADER = 8
 
 
 @attrs.frozen(slots=True)
