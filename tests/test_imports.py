@@ -36,7 +36,7 @@ ALLOWED = {
     "__main__": "cli process",
     "client": "core protocol",
     "agent": "aio client core process settings",
-    "ctl": "agent aio auth cli client core encryption http observe pipeline process resolve settings source",
+    "ctl": "agent aio auth cli client core encryption gate http observe pipeline process resolve settings source",
 }
 MOST_MODULES = 6
 PURE = [

@@ -1,7 +1,7 @@
 """Check a directory or a repository of configuration with the server's own rules, before the server reads it.
 
 It takes a path and, optionally, the server's vortexd.toml. It prints everything that the server would refuse or warn of, with file, line
-and reason. It is made for people, for pipelines and for git hooks.
+and reason. With vortexd.toml it also judges by the server's gate: every key that has files of its own, by the schemas of the tree itself. It is made for people, for pipelines and for git hooks.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from ..core.errors import SourceError
 from ..core.text import printable
 from ..encryption.decryptor import Decryptor
 from ..encryption.files import load_encryption
+from ..gate.files import load_gate
 from ..pipeline.parsing import Parser
 from ..pipeline.state import overrides_of
 from ..process.imports import uncollected
@@ -29,6 +30,7 @@ from ..source.git.settings import GitSettings
 from .batches import parsed_in_processes
 from .errors import CtlError
 from .findings import FORMS, Finding, Report, look_through
+from .gatekeeper import Gatekeeper
 from .trees import Read, read_directory, read_ref, read_working_tree, repository_at
 
 
@@ -40,7 +42,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ref", metavar="REF", help="a branch, a tag or a commit, instead of the working tree")
     parser.add_argument("--label", metavar="LABEL", help="the value of {label} in search paths (default: REF, or main)")
     parser.add_argument(
-        "--config", type=Path, metavar="FILE", help="use the search paths, limits and encryption keys of vortexd.toml"
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="use the search paths, limits, encryption keys and gates of vortexd.toml",
     )
     parser.add_argument(
         "--search-path", action="append", metavar="DIR", help="as in search_paths of a git source; may be repeated"
@@ -77,14 +82,20 @@ def _report(arguments: argparse.Namespace, settings: Settings, decryptor: Decryp
     except SourceError as error:
         report = Report([Finding("", 0, 0, str(error))], 0, 0)
     else:
+        gate = Gatekeeper(load_gate(settings.gate)) if settings.gate else None
+
+        def where(file: str) -> str:
+            return os.path.normpath(os.path.join(read.where, file))
+
         with Parser(_warn) as parser:
             report = look_through(
                 read.tree,
                 settings.formats,
                 decryptor,
                 overrides_of(settings.overrides),
-                lambda file: os.path.normpath(os.path.join(read.where, file)),
+                where,
                 parsed_in_processes(read.tree, settings.formats, parser.parse),
+                gate.findings if gate is not None else None,
             )
         skipped = [
             Finding(

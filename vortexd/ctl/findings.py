@@ -24,6 +24,8 @@ from ..resolve.listing import DEFAULT_PROFILE, list_keys
 from ..resolve.tree import ParsedTree, broken_files, parse_tree
 from ..settings.formats import FormatSettings
 
+# Returns what a gate finds about keys, given the state that they are resolved from.
+Judges = Callable[[State, Sequence[Key]], "Sequence[Finding]"]
 _SHARED = "application"
 # The order of keys, without the cost of comparing objects.
 _ORDER = attrgetter("application", "profile", "label")
@@ -82,6 +84,7 @@ def look_through(
     overrides: PropertySource | None,
     where: Callable[[str], str],
     parse_file: Parse = parse,
+    judge: Judges | None = None,
 ) -> Report:
     """Parse, resolve and decrypt a tree.
 
@@ -90,12 +93,16 @@ def look_through(
         overrides: See `State`.
         where: Makes a file's path relative to the current directory.
         parse_file: Parses one file, in this process or another.
+        judge: Returns what the server's gate finds, or None if the server has no gate.
     """
     parsed = parse_tree(tree, formats, parse_file=parse_file)
     found = [*_broken(parsed), *_misread(parsed)]
     found += _undecryptable(parsed, decryptor) if decryptor is not None else ()
     keys = list_keys(parsed).keys | {Key(_SHARED, DEFAULT_PROFILE, label) for label in parsed.labels}
     found += _unresolvable(parsed, sorted(keys, key=_ORDER), decryptor, overrides)
+    if judge is not None:
+        state = State(parsed.labels, parsed.default_label, decryptor, overrides)
+        found += judge(state, sorted(list_keys(parsed).keys, key=_ORDER))
     placed = {attrs.evolve(each, file=where(each.file) if each.file else "") for each in found}
     files = {path for label in parsed.labels.values() for path in label.paths}
     return Report(sorted(placed), len(files), len(keys))
