@@ -46,6 +46,7 @@ PURE = [
     "resolve",
     "fleet",
     "gate.finding",
+    "gate.inference",
     "gate.lines",
     "gate.places",
     "gate.schemas",

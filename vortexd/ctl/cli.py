@@ -32,6 +32,7 @@ COMMANDS = {
     "fleet": "Show which instances have applied a configuration, rejected it, or are silent.",
     "get": "Print a configuration, or one key of it.",
     "history": "Show the commits that changed a configuration, the newest first.",
+    "schema": "Draft a JSON Schema for the gate from what the server serves of an application.",
     "token": "Make tokens for the server, and read token files as the server does.",
     "wait": "Wait until the instances of an application have applied its configuration.",
     "watch": "Watch a configuration, and print each change as it happens.",

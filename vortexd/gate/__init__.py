@@ -12,5 +12,6 @@ package never imports the pipeline, which decides what a refusal holds back.
     judge.py       asks that process, within a deadline and a limit of memory
     command.py     runs the operator's command, within a deadline
     files.py       reads the schemas that settings name
+    inference.py   drafts a schema from documents; pure
     gate.py        judges the changed keys of a publication by all sections [[gate]]
 """
