@@ -22,6 +22,7 @@ from .aio.collector import Collector
 from .audit import Audit
 from .auth import Authority, Gate
 from .auth.credential_files import NamedFiles
+from .core.model import Tree
 from .core.text import Timestamps
 from .encryption.files import Keyring
 from .fleet import Fleet
@@ -167,7 +168,11 @@ class Parts:
     def publish(self) -> Publish:
         """Publishes a tree at this server and then, if this node leads its cluster and is set to, in the cluster."""
         publish: Publish = self.stages.publisher.publish
-        return publish if self.cluster is None else self.cluster.publishing(publish)
+        return publish if self.cluster is None else self.cluster.publishing(publish, self._served_tree)
+
+    def _served_tree(self) -> Tree | None:
+        served = self.stages.store.served
+        return served.tree if served is not None else None
 
 
 def build(settings: Settings, files: NamedFiles, read: Callable[[], Settings], process: Process) -> Parts:

@@ -950,6 +950,19 @@ async def test_what_is_not_published_here_is_not_offered(autojump_clock: MockClo
     assert Places("c").head not in store.entries
 
 
+async def test_of_a_tree_that_a_gate_holds_back_the_served_one_is_offered(
+    autojump_clock: MockClock, no_threads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offered: list[Tree] = []
+    monkeypatch.setattr("vortexd.cluster.published.publisher.Publisher.offer", lambda _, made: offered.append(made))
+    node = Stage(settings=PUBLISHING).node
+    new, served = tree(a="2"), tree(a="1")
+    await node.publishing(Pipeline().publish, lambda: served)(new)
+    await node.publishing(Pipeline().publish)(new)
+
+    assert [served, new] == offered
+
+
 async def test_a_further_worker_publishes_nothing() -> None:
     stage, publish = Stage(settings=PUBLISHING, is_member=False), Pipeline().publish
     assert stage.node.publishing(publish) == publish

@@ -107,6 +107,12 @@ def test_an_answer_of_another_server_is_an_error(said: Said, capsys: pytest.Capt
             '"shop.yml";line=3',
         ),
         (
+            "X_Vortex_Held_Back",
+            '"main";state="c2"',
+            "this configuration may be old: the server's gate holds back the newest state of its label: "
+            '"main";state="c2"',
+        ),
+        (
             "X_Vortex_Without_Files",
             "biling,shp",
             "no file is named after biling, shp; only the files for all applications apply",

@@ -1,6 +1,8 @@
 """The judge: findings with their places, equal documents, and a process that can't say."""
 
 import json
+import os
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -125,5 +127,37 @@ def test_a_judge_that_was_closed_starts_another_process() -> None:
     judge = Judge(30.0, MEMORY)
     assert ([], 0) == judge.findings(schemas(s={}), [check("a", {}, "s")])
     judge.close()
+    assert ([], 0) == judge.findings(schemas(s={}), [check("a", {}, "s")])
+    judge.close()
+
+
+def test_a_process_that_hangs_is_a_failure_at_the_deadline_and_the_next_call_works() -> None:
+    judge = Judge(0.5, MEMORY)
+    with pytest.raises(Failure, match=r"^can't validate: the validation takes longer than 0.5 s$"):
+        for _ in range(2):
+            judge.findings(schemas(s={}), [check("a", {}, "s")])
+            assert judge._isolated._process is not None
+            os.kill(judge._isolated._process.pid, signal.SIGSTOP)
+    judge.close()
+    patient = Judge(30.0, MEMORY)
+    assert ([], 0) == patient.findings(schemas(s={}), [check("a", {}, "s")])
+    patient.close()
+
+
+def test_a_document_that_takes_too_much_memory_is_a_failure() -> None:
+    judge = Judge(30.0, 20_000_000)
+    with pytest.raises(Failure, match=r"^can't validate: the validation takes more than 20000000 bytes of memory$"):
+        judge.findings(schemas(s={}), [check("a", {"a": ["x" * 20] * 1_000_000}, "s")])
+    judge.close()
+
+
+def test_a_process_that_has_ended_meanwhile_is_replaced() -> None:
+    judge = Judge(30.0, MEMORY)
+    judge.findings(schemas(s={}), [check("a", {}, "s")])
+    process = judge._isolated._process
+    assert process is not None
+    os.kill(process.pid, signal.SIGKILL)
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+
     assert ([], 0) == judge.findings(schemas(s={}), [check("a", {}, "s")])
     judge.close()

@@ -162,6 +162,9 @@ class Isolated:
             process.kill()
 
     def _started(self) -> "subprocess.Popen[bytes]":
+        if self._process is not None and self._process.poll() is not None:
+            # It has ended since the last request, so this request isn't the cause.
+            self.close()
         if self._process is None:
             if self._is_killed:
                 raise Unavailable("this program is ending")

@@ -177,15 +177,19 @@ class Node:
         """Tell the other nodes that a source has found a new state of its remote; see `Hints`."""
         self._hints.announce_news(name, state)
 
-    def publishing(self, publish: Publish) -> Publish:
-        """Return a function that publishes a tree here and then, if this node leads and is set to, in the cluster."""
+    def publishing(self, publish: Publish, served: Callable[[], Tree | None] = lambda: None) -> Publish:
+        """Return a function that publishes a tree here and then, if this node leads and is set to, in the cluster.
+
+        Args:
+            served: Returns the tree that is served. If a gate holds labels back, it isn't the tree of the sources.
+        """
         publisher = self._publisher
         if publisher is None:
             return publish
 
         async def publish_both(tree: Tree) -> None:
             await publish(tree)
-            publisher.offer(tree)
+            publisher.offer(served() or tree)
 
         return publish_both
 

@@ -53,6 +53,8 @@ def read_configuration(server: Server, application: str, profile: str, label: st
         warn(f"this configuration may be old: the server hasn't been able to read one of its sources for {seconds} s")
     if broken := answer.headers.get("x-vortex-broken"):
         warn(f"this configuration holds old content or lacks a file, because files on the server are broken: {broken}")
+    if held := answer.headers.get("x-vortex-held-back"):
+        warn(f"this configuration may be old: the server's gate holds back the newest state of its label: {held}")
     if sources:
         warn_of_unknown(answer)
     return Configuration(document, version, bool(sources))
