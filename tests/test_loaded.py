@@ -134,6 +134,14 @@ LATE = [
     "vortexd.encryption.pkcs12",
     "vortexd.encryption.private_keys",
     "vortexd.net.x509",
+    # For a gate.
+    "vortexd.gate.command",
+    "vortexd.gate.files",
+    "vortexd.gate.inference",
+    "vortexd.gate.judge",
+    "vortexd.gate.lines",
+    "vortexd.gate.places",
+    "vortexd.gate.validation",
     # Commands that don't serve.
     "vortexd.cli.commands",
     "vortexd.process.installation",

@@ -26,8 +26,7 @@ from .core.model import Tree
 from .core.text import Timestamps
 from .encryption.files import Keyring
 from .fleet import Fleet
-from .gate.files import load_gate
-from .gate.gate import PublicationGate, Rules
+from .gate.gate import PublicationGate, Rules, load_rules
 from .http.app import create_app
 from .http.audit import AuditLog
 from .http.bridge import Bridge
@@ -192,7 +191,7 @@ def build(settings: Settings, files: NamedFiles, read: Callable[[], Settings], p
     in_force, metrics = InForce(settings), Metrics()
     tls, keyring = Tls(files.context), Keyring(files.encryption)
     gate = Gate(settings.auth, files.authority, bound, time.time, trio.current_time, pages_of(settings, files))
-    rules = load_gate(settings.gate)
+    rules = load_rules(settings.gate)
     stages = _stages(settings, keyring, metrics, process, rules)
     listener = Listener(settings.server, process.inherited, tls)
     websockets = _websockets(settings, stages, metrics, gate, listener)

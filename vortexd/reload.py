@@ -25,8 +25,7 @@ from .auth.credential_files import NamedFiles, load_named_files
 from .core.errors import SettingsError
 from .core.model import PropertySource
 from .encryption.files import Encryption, Keyring
-from .gate.files import load_gate
-from .gate.gate import Rules
+from .gate.gate import Rules, load_rules
 from .observe import logs
 from .observe.metrics import Metrics
 from .pipeline.publisher import Publisher
@@ -325,7 +324,7 @@ class Reload:
             # A file system that hangs doesn't hold up the daemon's exit.
             arguments = read, self._bound, os.environ
             files = await threads.run_sync(load_named_files, *arguments, abandon_on_cancel=True)
-            rules = await threads.run_sync(load_gate, read.gate, abandon_on_cancel=True)
+            rules = await threads.run_sync(load_rules, read.gate, abandon_on_cancel=True)
             prepared = self._prepared(NewSettings(before, read, files, rules))
         except SettingsError as error:
             self._refuse(error)

@@ -11,7 +11,7 @@ import trio
 from vortexd.core.model import Config, Key
 from vortexd.core.version import encode, version_of
 from vortexd.gate.command import accepts, program_of
-from vortexd.gate.judge import Failure
+from vortexd.gate.finding import Failure
 
 
 def config(application: str, document: dict[str, object]) -> Config:

@@ -8,8 +8,9 @@ from vortexd.core.errors import SettingsError
 from vortexd.core.patterns import parse_pattern
 from vortexd.gate import files as module
 from vortexd.gate.files import load_gate
+from vortexd.gate.finding import Failure
 from vortexd.gate.gate import Rules
-from vortexd.gate.judge import Failure, Judge
+from vortexd.gate.judge import Judge
 from vortexd.gate.schemas import Schema
 from vortexd.settings.gate import GateSettings
 

@@ -10,9 +10,9 @@ import trio
 from vortexd.core.model import Config, Files, Key, PropertySource
 from vortexd.core.patterns import parse_pattern
 from vortexd.core.version import encode, version_of
-from vortexd.gate.finding import MOST_FINDINGS, Finding
+from vortexd.gate.finding import MOST_FINDINGS, Failure, Finding
 from vortexd.gate.gate import PublicationGate, Rules, Verdict
-from vortexd.gate.judge import Failure, Judge
+from vortexd.gate.judge import Judge
 from vortexd.gate.schemas import Schema
 from vortexd.resolve.tree import ParsedFiles
 

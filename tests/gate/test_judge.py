@@ -11,8 +11,8 @@ import pytest
 from vortexd.aio.isolated import Died, Exceeded, Unavailable
 from vortexd.core.model import Config, Key, PropertySource
 from vortexd.core.version import encode, version_of
-from vortexd.gate.finding import Finding
-from vortexd.gate.judge import Check, Failure, Judge, SchemaProblem
+from vortexd.gate.finding import Failure, Finding
+from vortexd.gate.judge import Check, Judge, SchemaProblem
 from vortexd.gate.schemas import Schema
 
 MEMORY = 268_435_456

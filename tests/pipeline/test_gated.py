@@ -14,9 +14,9 @@ from vortexd.core.model import Files, Key, PropertySource, Tree
 from vortexd.core.patterns import parse_pattern
 from vortexd.encryption.decryptor import Decryptor
 from vortexd.gate import validation
-from vortexd.gate.finding import Refusal
+from vortexd.gate.finding import Failure, Refusal
 from vortexd.gate.gate import Rules
-from vortexd.gate.judge import Failure, Judge
+from vortexd.gate.judge import Judge
 from vortexd.gate.schemas import Schema
 from vortexd.pipeline import publisher as module
 from vortexd.pipeline.gated import state_of

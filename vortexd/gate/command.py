@@ -16,7 +16,7 @@ import trio
 
 from ..aio import threads
 from ..core.model import Config
-from .judge import Failure
+from .finding import Failure
 
 _KEPT = ("HOME", "LANG", "PATH")
 # Seconds to wait for a command that was killed.

@@ -7,8 +7,9 @@ from pathlib import Path
 from ..core.errors import SettingsError
 from ..core.patterns import parse_pattern
 from ..settings.gate import GateSettings
+from .finding import Failure
 from .gate import Rules
-from .judge import Failure, Judge
+from .judge import Judge
 from .schemas import Schema
 
 _MOST_BYTES = 10_485_760

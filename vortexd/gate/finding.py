@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 
 from ..core.broken_files import quoted
+from ..core.errors import VortexdError
 from ..core.model import Key
 
 # At most this many findings of one document are looked for, and this many of one refusal are shown.
@@ -21,6 +22,10 @@ SCHEMA = "schema"
 HEADER = "X-Vortex-Held-Back"
 # At most this many findings, because proxies limit the size of headers.
 _IN_HEADER = 8
+
+
+class Failure(VortexdError):
+    """The gate couldn't judge, so it refuses. The text completes a sentence whose subject is the gate."""
 
 
 @attrs.frozen(slots=True)

@@ -5,7 +5,7 @@ label. The invariant: a gate that can't judge refuses, and the verdict about one
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 import trio
@@ -14,10 +14,12 @@ from ..aio import threads
 from ..core.model import Config, Key
 from ..core.patterns import Pattern
 from ..resolve.tree import ParsedFiles
-from . import command as commands
-from .finding import COMMAND, MOST_FINDINGS, SCHEMA, Finding
-from .judge import Check, Failure, Judge, SchemaProblem
+from ..settings.gate import GateSettings
+from .finding import COMMAND, MOST_FINDINGS, SCHEMA, Failure, Finding
 from .schemas import SUFFIX, Schema, SourceSchemas, applies, schema_contents, source_schemas
+
+if TYPE_CHECKING:
+    from .judge import Check, Judge
 
 T = TypeVar("T")
 _NO_FILES: Mapping[str, ParsedFiles] = {}
@@ -105,6 +107,10 @@ class PublicationGate:
     async def _judge(
         self, configs: Sequence[Config], served: Mapping[str, ParsedFiles], new: Mapping[str, ParsedFiles]
     ) -> Verdict:
+        # A server without a gate doesn't load these modules.
+        from . import command as commands
+        from .judge import Check
+
         findings: list[Finding] = []
         count = 0
         names = configs[0].key.labels
@@ -134,7 +140,7 @@ class PublicationGate:
         return Verdict(tuple(findings[:MOST_FINDINGS]), count)
 
     async def _validate(
-        self, rules: Rules, schemas: Mapping[str, Schema], checks: Sequence[Check], findings: list[Finding]
+        self, rules: Rules, schemas: Mapping[str, Schema], checks: "Sequence[Check]", findings: list[Finding]
     ) -> int:
         """Add the findings of documents, and return their number."""
         if not checks:
@@ -148,6 +154,8 @@ class PublicationGate:
         rules = next((each for each in self._rules if each.has_source_schemas), None)
         if rules is None or (before is not None and schema_contents(before) == schema_contents(after)):
             return Verdict()
+        from .judge import SchemaProblem
+
         found = source_schemas(after)
         problems = [SchemaProblem(path, path, None, reason) for path, reason in sorted(found.unreadable.items())]
         try:
@@ -161,8 +169,10 @@ class PublicationGate:
         )
         return Verdict(findings[:MOST_FINDINGS], len(findings))
 
-    async def _ask(self, rules: Rules, work: Callable[[Judge], T]) -> T:
+    async def _ask(self, rules: Rules, work: "Callable[[Judge], T]") -> T:
         """Let the judge of a section work in a thread. If this is cancelled, its process ends."""
+        from .judge import Judge
+
         name = rules.seconds, rules.memory_bytes
         async with self._in_turn:
             judge = self._judges.get(name)
@@ -179,3 +189,16 @@ class PublicationGate:
 
 def _owner(path: str) -> str:
     return path.rpartition("/")[2].removesuffix(SUFFIX)
+
+
+def load_rules(settings: Sequence[GateSettings]) -> tuple[Rules, ...]:
+    """Read the schemas of all sections; see `files.load_gate`. Without a section, nothing is loaded.
+
+    Raises:
+        SettingsError: As in `files.load_gate`.
+    """
+    if not settings:
+        return ()
+    from .files import load_gate
+
+    return load_gate(settings)

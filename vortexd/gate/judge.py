@@ -11,17 +11,12 @@ from typing import Any
 import attrs
 
 from ..aio.isolated import Exceeded, Isolated, Unavailable
-from ..core.errors import VortexdError
 from ..core.model import Config
 from . import validation
-from .finding import Finding, pointer_of
+from .finding import Failure, Finding, pointer_of
 from .lines import line_of, syntax_problem
 from .places import place_of
 from .schemas import Schema
-
-
-class Failure(VortexdError):
-    """The gate couldn't judge, so it refuses. The text completes a sentence whose subject is the gate."""
 
 
 @attrs.frozen(slots=True)
