@@ -28,6 +28,7 @@ from vortexd.http.difference import Difference
 from vortexd.http.encryption import encryption_endpoints
 from vortexd.http.explain import Explain
 from vortexd.http.fleet import FleetPages
+from vortexd.http.gate import GateEndpoint
 from vortexd.http.history import History
 from vortexd.http.key_list import KeyList
 from vortexd.http.monitor import Monitor
@@ -59,6 +60,7 @@ PUBLIC = {"/health", "/ready", "/openapi.json", "/console/", "/console/{file}"}
 ADMIN = {"/api/v1/connections", "/status", "/metrics", "/decrypt", "/decrypt/{application}/{profiles}", "/monitor"} | {
     "/api/v1/cluster/members/{node}",
     "/api/v1/audit",
+    "/api/v1/gate",
 }
 # For other nodes of the cluster, which sign their questions. No token is enough.
 NODES = {"/api/v1/cluster/fleet"}
@@ -145,6 +147,7 @@ async def everything() -> AsyncIterator[Serving]:
         ClusterMembers(Cluster(), audit := Audit(None, lambda: 0.0)),
         AuditLog(audit),
         KeyList(pipeline.reader),
+        GateEndpoint(pipeline.reader, pipeline.publisher),
         *encryption_endpoints(Keyring()),
         console(),
     ]
