@@ -35,7 +35,8 @@ _SCHEMAS: dict[str, Schema] = {
     "GateException": an_object(
         label=TEXT,
         state=TEXT,
-        reason={"type": "string", "minLength": 1, "maxLength": _REASON, "pattern": r"\S"},
+        # Only the reasons of common characters. Other printable characters are possible.
+        reason={"type": "string", "maxLength": _REASON, "pattern": "^[!-~][ -~]*$"},
     ),
 }
 _POST = operation(
