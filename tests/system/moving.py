@@ -51,8 +51,7 @@ def front_of(ports: Mapping[str, int], port: int) -> str:
     text = re.sub(r"^ *server .*\n", "", text, flags=re.MULTILINE)
     for found, new in (
         ("bind 127.0.0.1:8888", f"bind 127.0.0.1:{port}"),
-        # A client that reconnects gets another node.
-        ("balance leastconn", f"balance roundrobin\n    http-response set-header {NODE_HEADER.decode()} %s"),
+        ("balance roundrobin", f"balance roundrobin\n    http-response set-header {NODE_HEADER.decode()} %s"),
         ("check inter 2s fall 2 rise 1", "check inter 500ms fall 2 rise 1"),
         ("timeout connect 5s", "timeout connect 2s"),
     ):
