@@ -212,8 +212,10 @@ class Pipeline:
 
         If the version is the current one, the message is `in_sync`. If it is in the history, the message is one
         `config_change`. In all other cases it is a snapshot: if the version is unknown or None, or if the patch would
-        be too long. If the version isn't in the history, the states before the served one may have it. By the time this returns, a newer state may be served. So compare `new_version` with the store
-        before you count the client as up to date.
+        be too long. If the version isn't in the history, the states before the served one may have it.
+
+        By the time this returns, a newer state may be served. So compare `new_version` with the store before you count the
+        client as up to date.
         """
         if version is not None and self._may_recall(key, version):
             await self._reader.recall(key, version)
