@@ -14,9 +14,9 @@ from vortexd.observe.publication import Publication
 from vortexd.pipeline.broadcast import Broadcaster, Subscriber
 from vortexd.pipeline.encoder import Encoder
 from vortexd.pipeline.former_states import FormerSources
-from vortexd.pipeline.key_history import Commits
 from vortexd.pipeline.key_usage import KeyUsage
 from vortexd.pipeline.order import Order
+from vortexd.pipeline.past_keys import Commits
 from vortexd.pipeline.pipeline import Pipeline
 from vortexd.pipeline.publisher import Publisher
 from vortexd.pipeline.reader import ConfigReader

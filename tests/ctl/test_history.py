@@ -1,6 +1,7 @@
 """`vortexctl history`: commits as lines or JSON, page after page."""
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -20,13 +21,24 @@ def commit(number: int, **more: Any) -> dict[str, Any]:
         "message": f"Change {number}\x1b[2J",
         "old_version": "0" * 16,
         "version": "1" * 16,
+        "source": "git:/a/\x1b[2J",
+        "label": "main",
         "changes": [{"op": "replace", "path": "/a", "old": number, "new": number + 1}],
         "left_out": 0,
         **more,
     }
 
 
-def page(*commits: dict[str, Any], after: str | None = None, complete: bool = True, searched: int = 3) -> Said:
+ONE = {"source": "git:/a/", "label": "main", "commits": 7}
+
+
+def page(
+    *commits: dict[str, Any],
+    after: str | None = None,
+    complete: bool = True,
+    searched: int = 3,
+    layers: Sequence[Mapping[str, object]] = (ONE,),
+) -> Said:
     return 200, {
         "app": "shop",
         "profile": "prod",
@@ -35,6 +47,7 @@ def page(*commits: dict[str, Any], after: str | None = None, complete: bool = Tr
         "searched": searched,
         "next": after,
         "complete": complete,
+        "layers": [*layers],
     }
 
 
@@ -139,3 +152,23 @@ def test_what_was_there_is_red_and_what_is_there_now_green(capsys: pytest.Captur
     _, out, _, _ = history(capsys, [page(commit(5))], "--color", "always")
 
     assert ["\x1b[31m- /a: 5\x1b[0m", "\x1b[32m+ /a: 6\x1b[0m"] == out.splitlines()[2:]
+
+
+def test_commits_of_several_sources_or_labels_say_where_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    other = {**ONE, "label": "dev"}
+    status, out, err, _ = history(capsys, [page(commit(5, label="main,dev"), layers=[ONE, other])])
+
+    title = f"{'0' * 12}  2026-01-01T00:00:00Z  Ada\\x1b[2J  git:/a/\\x1b[2J (main,dev)"
+    assert (0, title, "") == (status, out.splitlines()[0], err)
+
+
+def test_sources_without_a_history_are_warned_of_once(capsys: pytest.CaptureFixture[str]) -> None:
+    layers: list[Mapping[str, object]] = [
+        ONE,
+        *({"source": "file:/d/\x1b[2J", "label": label, "commits": 0} for label in ("main", "dev")),
+    ]
+    answers = [page(commit(9), after="x", layers=layers), page(commit(8), layers=layers)]
+    _, _, err, _ = history(capsys, answers)
+
+    warning = "the server knows no history of file:/d/\\x1b[2J; its files count as they are now"
+    assert f"vortexctl: warning: {warning}\n" == err

@@ -17,7 +17,7 @@ from vortexd.core.errors import FormatError, ResolveError, UnknownLabel
 from vortexd.core.model import BrokenFile, Config, Json, Key, Names, Origin, Served
 from vortexd.core.version import version_of
 from vortexd.http.difference import Difference
-from vortexd.pipeline.key_history import Document
+from vortexd.pipeline.past_keys import Document
 
 TOKEN = "vt_" + "x" * 43
 # The label's name could be a version.

@@ -17,7 +17,8 @@ from vortexd.core.model import Config, Json, Key, Names, Origin
 from vortexd.core.version import encode, version_of
 from vortexd.http import history as module
 from vortexd.http.history import History
-from vortexd.pipeline.key_history import Document, HistoryPage, KeyChange
+from vortexd.pipeline.key_history import HistoryPage, KeyChange, KnownLayer
+from vortexd.pipeline.past_keys import Document
 
 TOKEN = "vt_" + "x" * 43
 KEY = Key("shop", "dev", "main")
@@ -30,7 +31,7 @@ def document(value: dict[str, Json]) -> Document:
 
 def change(old: dict[str, Json], new: dict[str, Json], number: int = 0) -> KeyChange:
     origin = Origin(f"{number:040x}", "Ada", "2026-01-01T00:00:00Z")
-    return KeyChange(origin, "Raise it", document(old), document(new))
+    return KeyChange(origin, "Raise it", document(old), document(new), "git:/a/", "main,dev")
 
 
 class FakeHistorian:
@@ -38,7 +39,8 @@ class FakeHistorian:
 
     def __init__(self) -> None:
         self.default_label: str | None = "main"
-        self.page = HistoryPage([change({"a": 1}, {"a": 2})], 7, "x-y", is_complete=False)
+        layers = [KnownLayer("git:/a/", "main", 8), KnownLayer("file:/b/", "main", 0)]
+        self.page = HistoryPage([change({"a": 1}, {"a": 2})], 7, "x-y", is_complete=False, layers=layers)
         self.asked: list[tuple[Key, str, int, str]] = []
         self.error: RemoteError | None = None
 
@@ -64,7 +66,7 @@ async def remembering(gate: Gate | None = None) -> AsyncIterator[tuple[Serving, 
 
 async def commits(*changes: KeyChange, part: str = "") -> list[dict[str, Any]]:
     async with remembering() as (http, line):
-        line.page = HistoryPage(changes, 1, None, is_complete=True)
+        line.page = HistoryPage(changes, 1, None, is_complete=True, layers=())
         answer = await http.ask(f"/api/v1/history/shop/dev?key={part}")
     found: list[dict[str, Any]] = json.loads(answer.body)["commits"]
     return found
@@ -88,6 +90,8 @@ async def test_each_commit_has_who_when_why_and_what() -> None:
                 "message": "Raise it",
                 "old_version": document({"a": 1}).version,
                 "version": document({"a": 2}).version,
+                "source": "git:/a/",
+                "label": "main,dev",
                 "changes": [{"op": "replace", "path": "/a", "old": 1, "new": 2}],
                 "left_out": 0,
             }
@@ -95,6 +99,10 @@ async def test_each_commit_has_who_when_why_and_what() -> None:
         "searched": 7,
         "next": "x-y",
         "complete": False,
+        "layers": [
+            {"source": "git:/a/", "label": "main", "commits": 8},
+            {"source": "file:/b/", "label": "main", "commits": 0},
+        ],
     } == json.loads(answer.body)
     assert "x-vortex-without-files" not in answer.headers
     assert "cart" == other.headers["x-vortex-without-files"]

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
+import orjson
 import pytest
 import trio
 from structlog.testing import capture_logs
@@ -16,8 +17,10 @@ from vortexd.encryption.ciphers import AesEncryptor
 from vortexd.encryption.contract import OneKey
 from vortexd.encryption.decryptor import Decryptor
 from vortexd.pipeline import key_history as module
-from vortexd.pipeline.key_history import Document, HistoryPage, KeyHistory
+from vortexd.pipeline.key_history import HistoryPage, KeyHistory, KnownLayer
+from vortexd.pipeline.past_keys import Document, Layers
 from vortexd.pipeline.state import State
+from vortexd.pipeline.timeline import MOST_LAYERS
 from vortexd.resolve.tree import ParsedFiles, parse_tree
 from vortexd.settings.formats import FormatSettings
 
@@ -96,7 +99,7 @@ class Repository:
         self, part: str = "", limit: int = 100, after: str = "", locations: tuple[str, ...] = ("",), key: Key = SHOP
     ) -> HistoryPage:
         layer = self.layer(locations=locations)
-        return await self.history(layer).page(layer, key, part, limit, after)
+        return await self.history(layer).page([[layer]], key, part, limit, after)
 
 
 def numbers(page: HistoryPage) -> list[int]:
@@ -244,7 +247,7 @@ async def test_decryption_and_overrides_are_those_of_now() -> None:
     history = shop.history(layer, decryptor=decryptor, overrides=PropertySource("o", {"o": 1}, {}))
 
     assert [(1, b'{"a":"secret","o":1}', b'{"b":2,"o":1}'), (0, b'{"o":1}', b'{"a":"secret","o":1}')] == steps(
-        await history.page(layer, SHOP, "", 100, "")
+        await history.page([[layer]], SHOP, "", 100, "")
     )
 
 
@@ -417,7 +420,7 @@ async def test_one_history_is_read_at_a_time_and_others_wait_for_a_limited_time(
 
     async def ask() -> None:
         try:
-            await history.page(layer, SHOP, "", 100, "")
+            await history.page([[layer]], SHOP, "", 100, "")
             answered.append(trio.current_time())
         except RemoteError as error:
             assert (503, "the server reads other histories; try again") == (error.status, error.reason)
@@ -450,7 +453,7 @@ async def test_the_document_at_a_commit_is_that_of_its_files() -> None:
     shop = Repository({"shop.yml": "a: 1"}, {"shop.yml": "a: ["}, {"shop.yml": "a: 3"})
     layer = shop.layer()
     history = shop.history(layer)
-    found = [await history.document(layer, SHOP, id_of(number)) for number in range(3)]
+    found = [await history.document([[layer]], SHOP, id_of(number)) for number in range(3)]
 
     assert [b'{"a":1}', None, b'{"a":3}'] == [each and each.body for each in found]
     assert isinstance(found[0], Document)
@@ -461,7 +464,7 @@ async def test_a_commit_that_is_not_read_in_time_is_503(autojump_clock: MockCloc
     shop.wait = lambda _: 100.0
     layer = shop.layer()
     with pytest.raises(RemoteError) as caught:
-        await shop.history(layer).document(layer, SHOP, id_of(0))
+        await shop.history(layer).document([[layer]], SHOP, id_of(0))
 
     assert 503 == caught.value.status
 
@@ -476,7 +479,256 @@ async def test_a_source_without_commits_has_no_history(revision: str | None) -> 
     shop = Nothing({"shop.yml": "a: 1"})
     layer = shop.layer(revision=revision)
     with pytest.raises(RemoteError) as caught:
-        await shop.history(layer).page(layer, SHOP, "", 1, "")
+        await shop.history(layer).page([[layer]], SHOP, "", 1, "")
 
     assert 404 == caught.value.status
     assert "only a git repository" in caught.value.reason
+
+
+# Several layers: sources, and labels of one source.
+
+
+class Repositories:
+    """Commits of several roots. Each has a second, and changes some files of its parent.
+
+    Attributes:
+        read: The commits that were read, in order, as root and second.
+    """
+
+    def __init__(self) -> None:
+        self.states: dict[tuple[str, int], dict[str, bytes]] = {}
+        self.parents: dict[tuple[str, int], int | None] = {}
+        self.paths: dict[tuple[str, int], set[str]] = {}
+        self.unknown: set[tuple[str, int]] = set()
+        self.unservable: set[tuple[str, int]] = set()
+        self.read: list[tuple[str, int]] = []
+        self.near: list[str | None] = []
+
+    def commit(self, root: str, second: int, changes: Changes, parent: int | None = None) -> None:
+        state = {} if parent is None else self.states[root, parent]
+        kept = {path: each for path, each in state.items() if path not in changes}
+        added = {path: text.encode() for path, text in changes.items() if text is not None}
+        self.states[root, second] = kept | added
+        self.parents[root, second], self.paths[root, second] = parent, set(changes)
+
+    def line(self, root: str, *changes: tuple[int, Changes]) -> "Repositories":
+        parent = None
+        for second, each in changes:
+            self.commit(root, second, each, parent)
+            parent = second
+        return self
+
+    def commits(self, root: str, commit: str) -> Sequence[Commit]:
+        found: list[Commit] = []
+        at: int | None = int(commit, 16)
+        while at is not None and (root, at) in self.states:
+            parent = self.parents[root, at]
+            origin = Origin(id_of(at), root, f"2026-01-01T00:00:{at:02}Z")
+            found.append(Commit(origin, None if parent is None else id_of(parent), self.paths[root, at]))
+            at = None if (root, at) in self.unknown else parent
+        return found
+
+    async def at(self, root: str, commit: str, near: PastFiles | None) -> PastFiles | None:
+        place = root, int(commit, 16)
+        self.read.append(place)
+        self.near.append(None if near is None else str(near.snapshot))
+        await trio.lowlevel.checkpoint()
+        if place in self.unservable:
+            return None
+        return PastFiles(attrs.evolve(self.files(*place), root=""), {}, f"{root}{place[1]}")
+
+    async def subject(self, root: str, commit: str) -> str:
+        return f"{root}{int(commit, 16)}"
+
+    def files(self, root: str, second: int, **more: Any) -> Files:
+        """The files of a source that isn't alone, so that no commit is the version of all."""
+        origin = Origin(id_of(second), root, f"2026-01-01T00:00:{second:02}Z")
+        return attrs.evolve(Files(self.states[root, second], root=root, origin=origin), **more)
+
+    async def page(
+        self, labels: Mapping[str, Sequence[Files]], key: Key = SHOP, limit: int = 100, after: str = ""
+    ) -> HistoryPage:
+        layers, history = self.opened(labels, key)
+        return await history.page(layers, key, "", limit, after)
+
+    def opened(self, labels: Mapping[str, Sequence[Files]], key: Key = SHOP) -> tuple[Layers, KeyHistory]:
+        tree = Tree({label: attrs.evolve(first, others=tuple(others)) for label, (first, *others) in labels.items()})
+        parsed = parse_tree(tree, FormatSettings())
+        served = served_state(State(parsed.labels, "main"))
+        history = KeyHistory(served, self, trio.CapacityLimiter(1), trio.CapacityLimiter(1))
+        return [list(parsed.labels[label].layers_for(key)) for label in key.labels], history
+
+
+ONE, TWO, BOTH = "git:/one/", "git:/two/", Key("shop", "dev", "main,fix")
+
+
+def found(page: HistoryPage) -> list[tuple[str, int, bytes, bytes]]:
+    return [(each.source, int(each.origin.commit, 16), each.old.body, each.new.body) for each in page.changes]
+
+
+def two_sources() -> tuple[Repositories, dict[str, Sequence[Files]]]:
+    """The first source is the stronger one."""
+    made = Repositories()
+    made.line(ONE, (2, {"shop.yml": "a: 1"}), (5, {"shop.yml": "a: 2\nb: 2"}))
+    made.line(TWO, (1, {"shop.yml": "b: 0"}), (4, {"shop.yml": "b: 1\nc: 1"}), (7, {"x.txt": ""}))
+    return made, {"main": [made.files(ONE, 5), made.files(TWO, 7, group=1)]}
+
+
+async def test_commits_of_two_sources_are_one_history_with_the_other_source_as_it_was_then() -> None:
+    made, labels = two_sources()
+    page = await made.page(labels)
+
+    assert [
+        (ONE, 5, b'{"a":1,"b":1,"c":1}', b'{"a":2,"b":2,"c":1}'),
+        (TWO, 4, b'{"a":1,"b":0}', b'{"a":1,"b":1,"c":1}'),
+        (ONE, 2, b'{"b":0}', b'{"a":1,"b":0}'),
+        (TWO, 1, b"{}", b'{"b":0}'),
+    ] == found(page)
+    assert [f"{ONE}5", f"{TWO}4", f"{ONE}2", f"{TWO}1"] == [each.subject for each in page.changes]
+    assert (5, None, True) == (page.searched, page.next, page.is_complete)
+    assert [KnownLayer(ONE, "main", 2), KnownLayer(TWO, "main", 3)] == page.layers
+
+
+async def test_a_commit_is_read_only_in_its_own_source() -> None:
+    made, labels = two_sources()
+    await made.page(labels)
+
+    assert [(ONE, 5), (TWO, 7), (ONE, 2), (TWO, 1)] == made.read
+    assert [None, None, f"{ONE}5", f"{TWO}7"] == made.near
+
+
+async def test_a_source_that_overrides_all_values_hides_the_commits_of_another() -> None:
+    made = Repositories()
+    made.line(ONE, (1, {"shop.yml": "a: 9"}))
+    made.line(TWO, (2, {"shop.yml": "a: 1"}), (3, {"shop.yml": "a: 2"}))
+    page = await made.page({"main": [made.files(ONE, 1), made.files(TWO, 3, group=1)]})
+
+    assert [(ONE, 1, b"{}", b'{"a":9}')] == found(page)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3])
+async def test_pages_of_two_sources_together_are_the_whole_history(limit: int) -> None:
+    made, labels = two_sources()
+    made.commit(TWO, 8, {"shop.yml": "b: ["}, 7)
+    labels["main"] = [labels["main"][0], made.files(TWO, 8, group=1)]
+    expected = found(await made.page(labels))
+    pages: list[HistoryPage] = []
+    after: str | None = ""
+    while after is not None:
+        assert len(pages) < 20
+        pages.append(await made.page(labels, limit=limit, after=after))
+        after = pages[-1].next
+
+    assert [(ONE, 5), (TWO, 4), (ONE, 2), (TWO, 1)] == [each[:2] for each in expected]
+    assert expected == [each for page in pages for each in found(page)]
+    assert 6 == sum(page.searched for page in pages)
+
+
+async def test_a_page_goes_on_with_the_states_of_all_sources() -> None:
+    """Only the source whose commit differs is read again, and the change is that of the newer commit."""
+    made, labels = two_sources()
+    made.line(ONE, (2, {"shop.yml": "a: 1"}), (3, {"shop.yml": "a: ["}), (5, {"shop.yml": "a: 2\nb: 2"}))
+    cursor = f"{id_of(5)}.{id_of(4)}-{id_of(3)}.{id_of(4)}"
+    page = await made.page(labels, after=cursor)
+
+    assert (ONE, 5, b'{"a":1,"b":1,"c":1}', b'{"a":2,"b":2,"c":1}') not in found(page)
+    assert [(ONE, 5), (TWO, 4), (ONE, 3)] == made.read[:3]
+    assert [(ONE, 5), (ONE, 2), (TWO, 1)] == [(each[0], each[1]) for each in found(page)]
+    assert (b'{"a":1,"b":0}', b'{"a":2,"b":2,"c":1}') == found(page)[0][2:]
+
+
+async def test_a_source_without_commits_counts_as_it_is_now() -> None:
+    made = Repositories().line(ONE, (1, {"shop.yml": "a: 1"}), (2, {"shop.yml": "a: 2"}))
+    directory = Files({"shop.yml": b"a: 9\nd: 1"}, root="file:/d/", group=1)
+    page = await made.page({"main": [made.files(ONE, 2), directory]})
+
+    assert [(ONE, 2, b'{"a":1,"d":1}', b'{"a":2,"d":1}'), (ONE, 1, b'{"a":9,"d":1}', b'{"a":1,"d":1}')] == found(page)
+    assert [KnownLayer(ONE, "main", 2), KnownLayer("file:/d/", "main", 0)] == page.layers
+
+
+async def test_several_labels_are_one_history_and_a_commit_that_both_have_is_one_change() -> None:
+    made = Repositories().line(ONE, (1, {"shop.yml": "a: 1"}), (3, {"shop.yml": "a: 2\nb: 1"}))
+    made.commit(ONE, 4, {"shop.yml": "a: 3"}, 1)
+    main, fix = made.files(ONE, 3, revision=id_of(3)), made.files(ONE, 4, revision=id_of(4))
+    page = await made.page({"main": [main], "fix": [fix]}, BOTH)
+
+    assert [
+        (ONE, 4, b'{"a":1,"b":1}', b'{"a":3,"b":1}'),
+        (ONE, 3, b'{"a":1}', b'{"a":1,"b":1}'),
+        (ONE, 1, b"{}", b'{"a":1}'),
+    ] == found(page)
+    assert ["fix", "main", "main,fix"] == [each.label for each in page.changes]
+    assert [KnownLayer(ONE, "main", 2), KnownLayer(ONE, "fix", 2)] == page.layers
+
+
+async def test_before_the_first_commit_of_the_last_label_the_order_of_labels_is_the_same() -> None:
+    """The last label of a repository is the strongest, and no commit is no other kind of source."""
+    made = Repositories().line(ONE, (1, {"shop.yml": "a: 1"}), (3, {"shop.yml": "a: 3"}))
+    made.commit(ONE, 2, {"shop.yml": "b: 2"})
+    main, fix = made.files(ONE, 3), made.files(ONE, 2)
+    page = await made.page({"main": [main], "fix": [fix]}, BOTH)
+
+    assert [3, 2, 1] == [each[1] for each in found(page)]
+    assert (b'{"a":1}', b'{"a":1,"b":2}') == found(page)[1][2:]
+
+
+async def test_a_label_in_which_no_source_serves_the_key_adds_nothing() -> None:
+    made = Repositories().line(ONE, (1, {"shop.yml": "a: 1"}), (2, {"shop.yml": "a: 2"}))
+    other = Files({"cart.yml": b"a: 9"}, root="git:/c/", applications=("cart",))
+    page = await made.page({"main": [made.files(ONE, 2)], "fix": [other]}, BOTH)
+
+    assert [(ONE, 2, b'{"a":1}', b'{"a":2}'), (ONE, 1, b"{}", b'{"a":1}')] == found(page)
+
+
+async def test_a_history_ends_where_the_commits_of_one_source_are_not_known() -> None:
+    made, labels = two_sources()
+    made.unknown.add((TWO, 4))
+    page = await made.page(labels)
+
+    assert [(ONE, 5)] == [each[:2] for each in found(page)]
+    assert (3, None, False) == (page.searched, page.next, page.is_complete)
+
+
+async def test_a_commit_of_one_source_that_can_not_be_served_counts_as_broken() -> None:
+    made, labels = two_sources()
+    made.unservable.add((ONE, 2))
+    page = await made.page(labels)
+
+    assert [(ONE, 5, b'{"b":0}', b'{"a":2,"b":2,"c":1}'), (TWO, 1, b"{}", b'{"b":0}')] == found(page)
+
+
+async def test_with_a_pattern_in_one_source_each_of_its_commits_is_read() -> None:
+    made, labels = two_sources()
+    labels["main"] = [labels["main"][0], attrs.evolve(labels["main"][1], locations=("", "*/"))]
+    await made.page(labels)
+
+    assert [(ONE, 5), (TWO, 7), (TWO, 4), (ONE, 2), (TWO, 1)] == made.read
+
+
+@pytest.mark.parametrize(
+    ("commit", "expected"),
+    [(7, {"a": 2, "b": 2, "c": 1}), (4, {"a": 1, "b": 1, "c": 1}), (2, {"a": 1, "b": 0}), (1, {"b": 0})],
+)
+async def test_a_document_at_a_commit_has_the_other_source_as_it_was_then(
+    commit: int, expected: dict[str, object]
+) -> None:
+    made, labels = two_sources()
+    layers, history = made.opened(labels)
+    document = await history.document(layers, SHOP, id_of(commit))
+
+    assert [7, 5, 4, 2, 1] == [int(each.id, 16) for each in history.commits_of(layers, SHOP)]
+    assert document is not None
+    assert expected == orjson.loads(document.body)
+
+
+async def test_a_history_has_a_limited_number_of_layers() -> None:
+    made = Repositories()
+    roots = [f"git:/{number}/" for number in range(MOST_LAYERS + 1)]
+    for root in roots:
+        made.line(root, (1, {"shop.yml": "a: 1"}))
+    files = [made.files(root, 1, group=number) for number, root in enumerate(roots)]
+
+    assert MOST_LAYERS == len((await made.page({"main": files[:-1]})).layers)
+    with pytest.raises(RemoteError, match="at most 8 repositories and labels, and this key has 9") as caught:
+        await made.page({"main": files})
+    assert 404 == caught.value.status

@@ -16,7 +16,7 @@ from vortexd.core.model import BrokenFile, Edits, Files, Key, Origin, Tree
 from vortexd.core.version import version_of
 from vortexd.pipeline import reader as reading
 from vortexd.pipeline.former_states import FormerSources
-from vortexd.pipeline.key_history import Commits
+from vortexd.pipeline.past_keys import Commits
 from vortexd.pipeline.reader import ConfigReader
 from vortexd.pipeline.served import ServedState
 from vortexd.pipeline.state import State
@@ -625,19 +625,30 @@ async def test_a_page_is_read_once_for_all_who_ask_for_it_at_the_same_time() -> 
     assert 2 == commits.reads
 
 
-@pytest.mark.parametrize(
-    ("with_commits", "label", "others"), [(False, "main", 0), (True, "main,dev", 0), (True, "main", 1)]
-)
-async def test_a_key_without_one_git_source_has_no_history(with_commits: bool, label: str, others: int) -> None:
+@pytest.mark.parametrize("with_commits", [False, True])
+async def test_a_key_without_a_git_source_has_no_history(with_commits: bool) -> None:
     served = Served(commits=OneCommit() if with_commits else None)
-    files = committed(b"a: 1").labels["main"]
-    more = tuple(Files({"x.yml": b""}, root=f"file:/{number}/", group=1) for number in range(others))
-    await served.publish(Tree({"main": attrs.evolve(files, others=more), "dev": files}))
-    key = attrs.evolve(SHOP, label=label)
-    for ask in (served.reader.changes(key, "", 5, ""), served.reader.document_at(key, lambda commits: commits[0])):
-        with pytest.raises(RemoteError, match="a history needs one label and one git source") as caught:
+    await served.publish(tree(b"a: 1"))
+    for ask in (served.reader.changes(SHOP, "", 5, ""), served.reader.document_at(SHOP, lambda commits: commits[0])):
+        with pytest.raises(RemoteError, match="only a git repository has a history") as caught:
             await ask
         assert 404 == caught.value.status
+
+
+async def test_a_key_with_several_labels_and_sources_has_a_history() -> None:
+    served = Served(commits=OneCommit())
+    files = committed(b"a: 1").labels["main"]
+    more = Files({"shop.yml": b"b: 1"}, root="file:/d/", group=1)
+    await served.publish(Tree({"main": attrs.evolve(files, others=(more,)), "dev": files}))
+    key = attrs.evolve(SHOP, label="main,dev")
+    page = await served.reader.changes(key, "", 5, "")
+
+    assert [("c2", "main,dev", b'{"b":1}', b'{"a":1,"b":1}')] == [
+        (each.origin.commit, each.label, each.old.body, each.new.body) for each in page.changes
+    ]
+    assert [("main", 1), ("main", 0), ("dev", 1)] == [(each.label, each.commits) for each in page.layers]
+    commit, document = await served.reader.document_at(key, lambda commits: commits[0])
+    assert ("c2", b'{"a":1,"b":1}') == (commit.id, document and document.body)
 
 
 async def test_an_unknown_label_has_no_history_either() -> None:

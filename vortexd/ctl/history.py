@@ -1,6 +1,6 @@
 """Show the commits that changed a configuration, the newest first.
 
-The server reads them from its mirror of the repository; this command prints each commit with the old and the new values.
+The server reads them from its mirrors of the repositories; this command prints each commit with the old and the new values.
 """
 
 import argparse
@@ -44,9 +44,9 @@ def run(arguments: argparse.Namespace) -> int:
     paint = paint_of(arguments.color, sys.stdout.isatty())
     path = "/api/v1/history" + key_path(arguments.app, arguments.profile, arguments.label)
     count = 0
-    for commit in _commits(server, path, arguments.key, arguments.limit):
+    for commit, has_place in _commits(server, path, arguments.key, arguments.limit):
         try:
-            lines = [json.dumps(commit)] if arguments.json else list(_lines(commit, paint))
+            lines = [json.dumps(commit)] if arguments.json else list(_lines(commit, paint, has_place=has_place))
         except (KeyError, TypeError, AttributeError):
             raise _other(server) from None
         print("\n".join(lines if arguments.json or not count else ["", *lines]))
@@ -56,8 +56,11 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if count else 1
 
 
-def _commits(server: Server, path: str, key: str, limit: int) -> Iterator[dict[str, Any]]:
-    """Yield the commits. Request further pages until there are as many as wanted."""
+def _commits(server: Server, path: str, key: str, limit: int) -> Iterator[tuple[dict[str, Any], bool]]:
+    """Yield each commit, and whether there are commits of several sources or labels.
+
+    Request further pages until there are as many as wanted.
+    """
     after, searched = "", 0
     for number in range(_MOST_PAGES):
         query = {"limit": str(min(limit, _PER_PAGE)), "key": key, "after": after}
@@ -68,9 +71,13 @@ def _commits(server: Server, path: str, key: str, limit: int) -> Iterator[dict[s
         try:
             commits, after, is_complete = list(page["commits"])[:limit], page["next"], page["complete"]
             searched += page["searched"]
+            layers = {(each["source"], each["label"]): each["commits"] for each in page["layers"]}
         except (KeyError, TypeError):
             raise _other(server) from None
-        yield from commits
+        if not number:
+            for source in dict.fromkeys(source for (source, _), count in layers.items() if not count):
+                warn(f"the server knows no history of {printable(source)}; its files count as they are now")
+        yield from ((commit, len(layers) > 1) for commit in commits)
         limit -= len(commits)
         if limit <= 0 or after is None:
             if after is None and not is_complete:
@@ -79,9 +86,9 @@ def _commits(server: Server, path: str, key: str, limit: int) -> Iterator[dict[s
     warn(f"only the newest {searched} commits were searched")
 
 
-def _lines(commit: dict[str, Any], paint: Paint) -> Iterator[str]:
-    title = f"{commit['commit'][:12]}  {commit['time']}  {commit['author']}"
-    yield paint(printable(title), "bold")
+def _lines(commit: dict[str, Any], paint: Paint, *, has_place: bool) -> Iterator[str]:
+    place = f"  {commit['source']} ({commit['label']})" if has_place else ""
+    yield paint(printable(f"{commit['commit'][:12]}  {commit['time']}  {commit['author']}{place}"), "bold")
     yield printable(f"    {commit['message']}")
     for row in commit["changes"]:
         yield from lines_of(row, paint)

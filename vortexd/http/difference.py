@@ -27,7 +27,7 @@ from ..core.diff import steps
 from ..core.errors import FormatError, RemoteError, ResolveError
 from ..core.model import BrokenFile, Config, Key
 from ..pipeline.comparison import members, table
-from ..pipeline.key_history import Document
+from ..pipeline.past_keys import Document
 from .broken import unreadable
 from .endpoint import JSON, Endpoint, Request, Response
 from .key_queries import WITHOUT_FILES, Labelled, accepted, key_of, validated, without_files

@@ -1,7 +1,8 @@
 """`/api/v1/history/{application}/{profiles}[/{label}]?key=&limit=&after=`: the commits that changed a configuration.
 
 Each commit has its author, its time, the first line of its message, and the changes of the configuration's document in the
-same form as `/api/v1/diff`. A page is bounded: it leaves out the changes of a commit that are too many or too large.
+same form as `/api/v1/diff`. If several sources or labels serve the configuration, each commit names its own. A page is
+bounded: it leaves out the changes of a commit that are too many or too large.
 """
 
 from typing import Any, ClassVar, Protocol
@@ -16,6 +17,7 @@ from ..core.flat_key import steps_about
 from ..core.model import Key
 from ..pipeline.comparison import members
 from ..pipeline.key_history import HistoryPage, KeyChange
+from ..pipeline.timeline import CURSOR
 from .endpoint import JSON, Endpoint, Request, Response
 from .key_queries import WITHOUT_FILES, Labelled, key_of, validated, without_files
 from .operation import IF_NONE_MATCH, in_query, ok, operation, with_and_without_label
@@ -41,7 +43,7 @@ DEFAULT_LIMIT, MOST = 20, 100
 MOST_ROWS = 200
 MOST_ROW_BYTES = 65_536
 _MOST_PART = 1_024
-_AFTER = "^([0-9a-f]{40}-[0-9a-f]{40}|[0-9a-f]{64}-[0-9a-f]{64})?$"
+_AFTER = f"^({CURSOR})?$"
 
 
 class Historian(Labelled, Protocol):
@@ -63,6 +65,8 @@ _SCHEMAS: dict[str, Schema] = {
                 message=TEXT,
                 old_version=VERSION,
                 version=VERSION,
+                source=TEXT,
+                label=TEXT,
                 changes=STEPS,
                 left_out=COUNT,
             )
@@ -70,6 +74,7 @@ _SCHEMAS: dict[str, Schema] = {
         searched=COUNT,
         next=nullable(TEXT),
         complete={"type": "boolean"},
+        layers=a_list(an_object(source=TEXT, label=TEXT, commits=COUNT)),
     ),
 }
 
@@ -145,6 +150,7 @@ def _encoded(key: Key, part: str, page: HistoryPage) -> bytes:
             "searched": page.searched,
             "next": page.next,
             "complete": page.is_complete,
+            "layers": [{"source": each.source, "label": each.label, "commits": each.commits} for each in page.layers],
         }
     )
 
@@ -166,6 +172,8 @@ def _commit(change: KeyChange, part: str) -> dict[str, Any]:
         "message": change.subject,
         "old_version": change.old.version,
         "version": change.new.version,
+        "source": change.source,
+        "label": change.label,
         "changes": rows,
         "left_out": len(about) - len(rows),
     }

@@ -87,6 +87,13 @@ def state_with(files: Files, layer: ParsedFiles, served: ServedState, label: str
         layer: The layer, parsed from similar files.
         served: The served state, whose limits, decryptor and overrides count.
     """
+    parsed = parsed_with(files, layer, served)
+    state = served.state
+    return State({label: parsed}, label, state.decryptor, state.overrides)
+
+
+def parsed_with(files: Files, layer: ParsedFiles, served: ServedState) -> ParsedFiles:
+    """Parse other files in place of those of a layer. The result has no other layers; see `state_with`."""
     layer = attrs.evolve(layer, others=())
     there = attrs.evolve(
         layer.files,
@@ -98,8 +105,7 @@ def state_with(files: Files, layer: ParsedFiles, served: ServedState, label: str
         edits=None,
         past=None,
     )
-    state = served.state
+    label = served.state.default_label
     # Unchanged files aren't parsed again. Today's content must not replace a file that was broken at that commit.
     before, nothing = ParsedTree({label: layer}, label), ParsedTree({}, label)
-    parsed = parse_tree(Tree({label: there}, label), served.formats, before, nothing)
-    return State(parsed.labels, label, state.decryptor, state.overrides)
+    return parse_tree(Tree({label: there}, label), served.formats, before, nothing).labels[label]

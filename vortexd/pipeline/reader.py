@@ -27,7 +27,8 @@ from ..resolve.tree import ParsedFiles
 from ..settings.formats import FormatSettings
 from .former_commits import FormerCommits
 from .former_states import FormerSources, FormerStates, Limits
-from .key_history import Commits, Document, HistoryPage, KeyHistory
+from .key_history import HistoryPage, KeyHistory
+from .past_keys import Commits, Document, Layers
 from .publication_log import report_undecryptable
 from .served import ServedState
 from .state import State
@@ -313,31 +314,33 @@ class ConfigReader:
         Raises:
             RemoteError: The key has no history, or it can't be read now.
         """
-        history, layer = await self._key_history(key)
-        page = partial(history.page, layer, key, part, limit, after)
+        history, layers = await self._key_history(key)
+        page = partial(history.page, layers, key, part, limit, after)
         return await self._flight.shared((history, key, part, limit, after), page)
 
     async def document_at(
         self, key: Key, choose: Callable[[Sequence[Commit]], Commit]
     ) -> tuple[Commit, Document | None]:
-        """Return a commit of a key's label, and the document of the key there. It is None if it can't be resolved.
+        """Return a commit of a key's labels, and the document of the key there. It is None if it can't be resolved.
+
+        The other layers of the key are as they were at that time.
 
         Args:
-            choose: Chooses one of the label's commits. They are ordered, the newest first.
+            choose: Chooses one of the commits. They are ordered, the newest first.
 
         Raises:
             RemoteError: As in `changes`, and as `choose` raises it.
         """
-        history, layer = await self._key_history(key)
-        commit = choose(history.commits_of(layer))
-        return commit, await history.document(layer, key, commit.id)
+        history, layers = await self._key_history(key)
+        commit = choose(history.commits_of(layers, key))
+        return commit, await history.document(layers, key, commit.id)
 
-    async def _key_history(self, key: Key) -> tuple[KeyHistory, ParsedFiles]:
-        layers = await self.files(key)
+    async def _key_history(self, key: Key) -> tuple[KeyHistory, Layers]:
+        state = await self._state_with(key)
         history = self._answers.history
-        if history is None or "," in key.label or len(layers) != 1:
-            raise RemoteError("a history needs one label and one git source, and this key has others", 404)
-        return history, layers[0]
+        if history is None:
+            raise RemoteError("the server knows no commits of this key; only a git repository has a history", 404)
+        return history, [list(state.labels[label].layers_for(key)) for label in key.labels]
 
     def history(self, key: Key) -> Mapping[str, bytes]:
         """Return the known former versions of a key, with their documents as JSON, oldest first.

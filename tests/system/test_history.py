@@ -1,0 +1,127 @@
+"""Histories from the real daemon: of real repositories after a fresh clone and after a force-push, and of several sources."""
+
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ..repository import Repository
+from .process import Server
+
+
+def source(repository: Repository, **keys: Any) -> str:
+    lines = "".join(f"{name} = {json.dumps(value)}\n" for name, value in keys.items())
+    return f'[[source]]\nkind = "git"\nuri = "{repository.uri}"\nschemes = ["file"]\nrefresh_interval = 0.2\n{lines}'
+
+
+def settings(state: Path, *sources: str) -> str:
+    return f'[server]\nbind = ["127.0.0.1:0"]\nstate_directory = "{state}"\n' + "".join(sources)
+
+
+def get(server: Server, path: str) -> Any:
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.port}{path}", timeout=10) as answer:
+        return json.load(answer)
+
+
+def shown(server: Server, path: str) -> list[tuple[str, list[str]]]:
+    """Return the commits of a history, each with its changes."""
+    found = get(server, f"/api/v1/history/{path}")["commits"]
+    return [(each["commit"], [f"{row['path']}={row.get('new')}" for row in each["changes"]]) for each in found]
+
+
+def until(wanted: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not wanted():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    return Repository(tmp_path / "config.git")
+
+
+def test_a_fresh_clone_has_the_history_of_a_key_that_nobody_watches(repository: Repository, tmp_path: Path) -> None:
+    first = repository.commit({"orders-dev.yml": "size: 1\n", "cart.yml": "a: 1\n"})
+    repository.commit({"cart.yml": "a: 2\n"})
+    third = repository.commit({"orders-dev.yml": "size: 3\n"}, author="Grace <g@example.org>")
+    for attempt in ("one", "two"):
+        # Each state directory gets a mirror of its own.
+        with Server(tmp_path / attempt, settings=settings(tmp_path / f"state {attempt}", source(repository))) as server:
+            assert [(third, ["/size=3"]), (first, ["/size=1"])] == shown(server, "orders/dev")
+            page = get(server, "/api/v1/history/orders/dev")
+            assert ("Grace", True) == (page["commits"][0]["author"], page["complete"])
+            compared = get(server, f"/api/v1/diff/orders/dev?from=commit:{first[:9]}&to=commit:{third}")
+            assert (first, third) == (compared["from"]["commit"], compared["to"]["commit"])
+            assert [("/size", 1, 3)] == [(each["path"], each["old"], each["new"]) for each in compared["changes"]]
+
+
+def test_after_a_force_push_the_history_is_the_new_one(repository: Repository, tmp_path: Path) -> None:
+    first = repository.commit({"orders.yml": "size: 1\n"})
+    lost = repository.commit({"orders.yml": "size: 2\n"})
+    more = repository.commit({"orders.yml": "size: 3\n"})
+    with Server(tmp_path / "x", settings=settings(tmp_path / "state", source(repository))) as server:
+        assert [more, lost, first] == [commit for commit, _ in shown(server, "orders/dev")]
+        cursor = get(server, "/api/v1/history/orders/dev?limit=1")["next"]
+        forced = repository.commit({"orders.yml": "size: 9\n"}, parent=first)
+        until(lambda: shown(server, "orders/dev")[0][0] == forced)
+
+        assert [(forced, ["/size=9"]), (first, ["/size=1"])] == shown(server, "orders/dev")
+        for path in (f"history/orders/dev?after={cursor}", f"diff/orders/dev?from=commit:{lost}&to=commit:{forced}"):
+            with pytest.raises(urllib.error.HTTPError) as caught:
+                get(server, f"/api/v1/{path}")
+            with caught.value as error:
+                assert 404 == error.code
+
+
+def test_two_repositories_are_one_history_by_time_with_a_directory_as_it_is_now(
+    repository: Repository, tmp_path: Path
+) -> None:
+    other = Repository(tmp_path / "other.git")
+    other._time = repository._time
+    (directory := tmp_path / "directory").mkdir()
+    (directory / "orders.yml").write_text("d: 1\n")
+    first = repository.commit({"orders.yml": "a: 1\n"})
+    other._time += 1
+    second = other.commit({"orders.yml": "b: 1\n"})
+    repository._time += 1
+    third = repository.commit({"orders.yml": "a: 2\nb: 2\n"})
+    files = f'[[source]]\nkind = "files"\npath = "{directory}"\n'
+    made = settings(tmp_path / "state", source(repository), source(other), files)
+    with Server(tmp_path / "x", settings=made) as server:
+        page = get(server, "/api/v1/history/orders/dev")
+        assert [third, second, first] == [each["commit"] for each in page["commits"]]
+        assert [["/a", "/b"], ["/b"], ["/a"]] == [
+            sorted(row["path"] for row in each["changes"]) for each in page["commits"]
+        ]
+        assert [repository.uri, other.uri, repository.uri] == [each["source"].rstrip("/") for each in page["commits"]]
+        assert [2, 1, 0] == [each["commits"] for each in page["layers"]]
+        # At the second commit, the first repository had its first one.
+        compared = get(server, f"/api/v1/diff/orders/dev?from=commit:{second}&to=commit:{third}")
+        assert [("/a", 1, 2), ("/b", 1, 2)] == [
+            (each["path"], each["old"], each["new"]) for each in compared["changes"]
+        ]
+        pages = [get(server, "/api/v1/history/orders/dev?limit=1")]
+        while pages[-1]["next"]:
+            assert len(pages) < 5
+            pages.append(get(server, f"/api/v1/history/orders/dev?limit=1&after={pages[-1]['next']}"))
+        assert page["commits"] == [each for found in pages for each in found["commits"]]
+
+
+def test_two_labels_are_one_history(repository: Repository, tmp_path: Path) -> None:
+    first = repository.commit({"orders.yml": "a: 1\n"})
+    repository.git("branch", "fix", "main")
+    second = repository.commit({"orders.yml": "a: 2\nb: 2\n"})
+    third = repository.commit({"orders.yml": "a: 3\n"}, branch="fix")
+    with Server(tmp_path / "x", settings=settings(tmp_path / "state", source(repository))) as server:
+        page = get(server, "/api/v1/history/orders/dev/main,fix")
+
+        assert [(third, "fix"), (second, "main"), (first, "main,fix")] == [
+            (each["commit"], each["label"]) for each in page["commits"]
+        ]
+        assert page["complete"]
