@@ -26,10 +26,11 @@ from wsproto.events import (
 )
 
 from vortexd.auth import ALL_RIGHTS, Authority, Gate
+from vortexd.core.commits import Commit, PastFiles
 from vortexd.core.diff import patch_between
 from vortexd.core.errors import RemoteError, SourceError, UnknownLabel
 from vortexd.core.generation import Generation
-from vortexd.core.model import Change, Config, Former, Good, Json, Key, Tree
+from vortexd.core.model import Change, Config, Files, Former, Good, Json, Key, Tree
 from vortexd.core.patterns import Pattern
 from vortexd.observe.publication import Publication
 from vortexd.pipeline.broadcast import Broadcaster, Delivery, Subscriber
@@ -484,6 +485,16 @@ class FakePast:
 
     def remember(self, good: Callable[[], Good]) -> None:
         self.remembered.append(good)
+
+
+class NoVersions:
+    """A part of `past_keys.Commits`: sources that keep no versions."""
+
+    async def versions(self, files: Files) -> Sequence[Commit]:
+        return ()
+
+    async def version(self, files: Files, id: str, near: PastFiles | None) -> PastFiles | None:
+        raise AssertionError("there are no versions")
 
 
 class FormerTrees:

@@ -29,7 +29,7 @@ def commit(number: int, **more: Any) -> dict[str, Any]:
     }
 
 
-ONE = {"source": "git:/a/", "label": "main", "commits": 7}
+ONE = {"source": "git:/a/", "label": "main", "kind": "commits", "count": 7}
 
 
 def page(
@@ -165,10 +165,26 @@ def test_commits_of_several_sources_or_labels_say_where_they_are(capsys: pytest.
 def test_sources_without_a_history_are_warned_of_once(capsys: pytest.CaptureFixture[str]) -> None:
     layers: list[Mapping[str, object]] = [
         ONE,
-        *({"source": "file:/d/\x1b[2J", "label": label, "commits": 0} for label in ("main", "dev")),
+        *({"source": "file:/d/\x1b[2J", "label": label, "kind": "none", "count": 0} for label in ("main", "dev")),
     ]
     answers = [page(commit(9), after="x", layers=layers), page(commit(8), layers=layers)]
     _, _, err, _ = history(capsys, answers)
 
     warning = "the server knows no history of file:/d/\\x1b[2J; its files count as they are now"
     assert f"vortexctl: warning: {warning}\n" == err
+
+
+def test_a_version_of_a_directory_has_no_author_and_no_message(capsys: pytest.CaptureFixture[str]) -> None:
+    layers = [{**ONE, "kind": "versions"}]
+    answers = [page(commit(5, author="", message=""), layers=layers, complete=False)]
+    _, out, err, _ = history(capsys, answers)
+
+    assert ["0" * 12 + "  2026-01-01T00:00:00Z", "- /a: 5", "+ /a: 6"] == out.splitlines()
+    assert "the server knows only the newest 3 versions;" in err
+
+
+def test_with_commits_and_versions_the_warning_names_both(capsys: pytest.CaptureFixture[str]) -> None:
+    other = {**ONE, "source": "file:/d/", "kind": "versions"}
+    _, _, err, _ = history(capsys, [page(commit(5), layers=[other, ONE], complete=False)])
+
+    assert "the server knows only the newest 3 commits and versions;" in err

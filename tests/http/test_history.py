@@ -17,7 +17,7 @@ from vortexd.core.model import Config, Json, Key, Names, Origin
 from vortexd.core.version import encode, version_of
 from vortexd.http import history as module
 from vortexd.http.history import History
-from vortexd.pipeline.key_history import HistoryPage, KeyChange, KnownLayer
+from vortexd.pipeline.key_history import HistoryPage, KeyChange, Kind, KnownLayer
 from vortexd.pipeline.past_keys import Document
 
 TOKEN = "vt_" + "x" * 43
@@ -39,7 +39,7 @@ class FakeHistorian:
 
     def __init__(self) -> None:
         self.default_label: str | None = "main"
-        layers = [KnownLayer("git:/a/", "main", 8), KnownLayer("file:/b/", "main", 0)]
+        layers = [KnownLayer("git:/a/", "main", Kind.COMMITS, 8), KnownLayer("file:/b/", "main", Kind.NONE, 0)]
         self.page = HistoryPage([change({"a": 1}, {"a": 2})], 7, "x-y", is_complete=False, layers=layers)
         self.asked: list[tuple[Key, str, int, str]] = []
         self.error: RemoteError | None = None
@@ -100,8 +100,8 @@ async def test_each_commit_has_who_when_why_and_what() -> None:
         "next": "x-y",
         "complete": False,
         "layers": [
-            {"source": "git:/a/", "label": "main", "commits": 8},
-            {"source": "file:/b/", "label": "main", "commits": 0},
+            {"source": "git:/a/", "label": "main", "kind": "commits", "count": 8},
+            {"source": "file:/b/", "label": "main", "kind": "none", "count": 0},
         ],
     } == json.loads(answer.body)
     assert "x-vortex-without-files" not in answer.headers

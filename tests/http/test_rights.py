@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.fakes import open_gate
+from tests.fakes import NoVersions, open_gate
 from tests.http.described import ENDPOINTS
 from tests.http.serving import Response, Serving, serving
 from tests.http.test_openapi import PATHS
@@ -117,7 +117,7 @@ class Cluster:
         pass
 
 
-class OneCommit:
+class OneCommit(NoVersions):
     """Knows the commit that is served, and none before it."""
 
     def commits(self, root: str, commit: str) -> list[Commit]:

@@ -17,13 +17,14 @@ from vortexd.encryption.ciphers import AesEncryptor
 from vortexd.encryption.contract import OneKey
 from vortexd.encryption.decryptor import Decryptor
 from vortexd.pipeline import key_history as module
-from vortexd.pipeline.key_history import HistoryPage, KeyHistory, KnownLayer
+from vortexd.pipeline.key_history import HistoryPage, KeyHistory, Kind, KnownLayer
 from vortexd.pipeline.past_keys import Document, Layers
 from vortexd.pipeline.state import State
 from vortexd.pipeline.timeline import MOST_LAYERS
 from vortexd.resolve.tree import ParsedFiles, parse_tree
 from vortexd.settings.formats import FormatSettings
 
+from ..fakes import NoVersions
 from ..wiring import served_state
 
 SHOP = Key("shop", "dev", "main")
@@ -34,7 +35,7 @@ def id_of(number: int) -> str:
     return f"{number:040x}"
 
 
-class Repository:
+class Repository(NoVersions):
     """Commits on one label. Each changes some files of the one before.
 
     Attributes:
@@ -482,13 +483,13 @@ async def test_a_source_without_commits_has_no_history(revision: str | None) -> 
         await shop.history(layer).page([[layer]], SHOP, "", 1, "")
 
     assert 404 == caught.value.status
-    assert "only a git repository" in caught.value.reason
+    assert "no history of this key is known" in caught.value.reason
 
 
 # Several layers: sources, and labels of one source.
 
 
-class Repositories:
+class Repositories(NoVersions):
     """Commits of several roots. Each has a second, and changes some files of its parent.
 
     Attributes:
@@ -586,7 +587,7 @@ async def test_commits_of_two_sources_are_one_history_with_the_other_source_as_i
     ] == found(page)
     assert [f"{ONE}5", f"{TWO}4", f"{ONE}2", f"{TWO}1"] == [each.subject for each in page.changes]
     assert (5, None, True) == (page.searched, page.next, page.is_complete)
-    assert [KnownLayer(ONE, "main", 2), KnownLayer(TWO, "main", 3)] == page.layers
+    assert [KnownLayer(ONE, "main", Kind.COMMITS, 2), KnownLayer(TWO, "main", Kind.COMMITS, 3)] == page.layers
 
 
 async def test_a_commit_is_read_only_in_its_own_source() -> None:
@@ -643,7 +644,7 @@ async def test_a_source_without_commits_counts_as_it_is_now() -> None:
     page = await made.page({"main": [made.files(ONE, 2), directory]})
 
     assert [(ONE, 2, b'{"a":1,"d":1}', b'{"a":2,"d":1}'), (ONE, 1, b'{"a":9,"d":1}', b'{"a":1,"d":1}')] == found(page)
-    assert [KnownLayer(ONE, "main", 2), KnownLayer("file:/d/", "main", 0)] == page.layers
+    assert [KnownLayer(ONE, "main", Kind.COMMITS, 2), KnownLayer("file:/d/", "main", Kind.NONE, 0)] == page.layers
 
 
 async def test_several_labels_are_one_history_and_a_commit_that_both_have_is_one_change() -> None:
@@ -658,7 +659,7 @@ async def test_several_labels_are_one_history_and_a_commit_that_both_have_is_one
         (ONE, 1, b"{}", b'{"a":1}'),
     ] == found(page)
     assert ["fix", "main", "main,fix"] == [each.label for each in page.changes]
-    assert [KnownLayer(ONE, "main", 2), KnownLayer(ONE, "fix", 2)] == page.layers
+    assert [KnownLayer(ONE, "main", Kind.COMMITS, 2), KnownLayer(ONE, "fix", Kind.COMMITS, 2)] == page.layers
 
 
 async def test_before_the_first_commit_of_the_last_label_the_order_of_labels_is_the_same() -> None:
@@ -716,7 +717,7 @@ async def test_a_document_at_a_commit_has_the_other_source_as_it_was_then(
     layers, history = made.opened(labels)
     document = await history.document(layers, SHOP, id_of(commit))
 
-    assert [7, 5, 4, 2, 1] == [int(each.id, 16) for each in history.commits_of(layers, SHOP)]
+    assert [7, 5, 4, 2, 1] == [int(each.id, 16) for each in await history.commits_of(layers, SHOP)]
     assert document is not None
     assert expected == orjson.loads(document.body)
 
@@ -732,3 +733,76 @@ async def test_a_history_has_a_limited_number_of_layers() -> None:
     with pytest.raises(RemoteError, match="at most 8 repositories and labels, and this key has 9") as caught:
         await made.page({"main": files})
     assert 404 == caught.value.status
+
+
+# Versions of directories.
+
+
+class Directories(Repositories):
+    """Has versions in place of commits for roots that begin with `file:`."""
+
+    async def versions(self, files: Files) -> Sequence[Commit]:
+        newest = max((second for root, second in self.states if root == files.root), default=None)
+        found = [] if newest is None else self.commits(files.root, id_of(newest))
+        return [attrs.evolve(each, origin=attrs.evolve(each.origin, author="")) for each in found]
+
+    async def version(self, files: Files, id: str, near: PastFiles | None) -> PastFiles | None:
+        found = await self.at(files.root, id, near)
+        return None if found is None else attrs.evolve(found, files=attrs.evolve(found.files, origin=None))
+
+    async def subject(self, root: str, commit: str) -> str:
+        assert root.startswith("git:")
+        return await super().subject(root, commit)
+
+
+DIRECTORY = "file:/d/"
+
+
+def now(made: Repositories, second: int, **more: Any) -> Files:
+    return Files(made.states[DIRECTORY, second], root=DIRECTORY, **more)
+
+
+async def test_a_directory_has_versions_without_messages() -> None:
+    made = Directories().line(DIRECTORY, (1, {"shop.yml": "a: 1"}), (2, {"x.txt": ""}), (3, {"shop.yml": "a: 2"}))
+    made.unknown.add((DIRECTORY, 1))
+    made.parents[DIRECTORY, 1] = 0
+    page = await made.page({"main": [now(made, 3)]})
+
+    assert [(DIRECTORY, 3, b'{"a":1}', b'{"a":2}')] == found(page)
+    assert ("", "", False) == (page.changes[0].subject, page.changes[0].origin.author, page.is_complete)
+    assert [KnownLayer(DIRECTORY, "main", Kind.VERSIONS, 3)] == page.layers
+    assert [(DIRECTORY, 3), (DIRECTORY, 2)] == made.read
+
+
+async def test_versions_of_a_directory_and_commits_are_one_history() -> None:
+    made = Directories().line(ONE, (1, {"shop.yml": "a: 1"}), (4, {"shop.yml": "a: 2"}))
+    made.line(DIRECTORY, (2, {"shop.yml": "d: 1"}), (3, {"shop.yml": "d: 2"}))
+    page = await made.page({"main": [made.files(ONE, 4), now(made, 3, group=1)]})
+
+    assert [
+        (ONE, 4, b'{"a":1,"d":2}', b'{"a":2,"d":2}'),
+        (DIRECTORY, 3, b'{"a":1,"d":1}', b'{"a":1,"d":2}'),
+        (DIRECTORY, 2, b'{"a":1}', b'{"a":1,"d":1}'),
+        (ONE, 1, b"{}", b'{"a":1}'),
+    ] == found(page)
+    assert [f"{ONE}4", "", "", f"{ONE}1"] == [each.subject for each in page.changes]
+
+
+async def test_label_directories_are_searched_together_so_each_version_is_read() -> None:
+    made = Directories().line(DIRECTORY, (1, {"fix/shop.yml": "a: 1"}), (2, {"x.txt": ""}), (3, {"y.txt": ""}))
+    main, fix = now(made, 3, locations=("", "main/")), now(made, 3, locations=("", "fix/"))
+    page = await made.page({"main": [main], "fix": [fix]}, BOTH)
+
+    assert [(DIRECTORY, 1, b"{}", b'{"a":1}')] == found(page)
+    assert ["main,fix"] == [each.label for each in page.changes]
+    assert [3, 3, 2, 2, 1, 1] == [second for _, second in made.read]
+
+
+async def test_a_directory_at_a_version_has_the_document_of_its_files() -> None:
+    made = Directories().line(DIRECTORY, (1, {"shop.yml": "a: 1"}), (3, {"shop.yml": "a: 2"}))
+    layers, history = made.opened({"main": [now(made, 3)]})
+    document = await history.document(layers, SHOP, id_of(1))
+
+    assert [3, 1] == [int(each.id, 16) for each in await history.commits_of(layers, SHOP)]
+    assert document is not None
+    assert b'{"a":1}' == document.body

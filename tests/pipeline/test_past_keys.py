@@ -13,13 +13,14 @@ from vortexd.pipeline.state import State
 from vortexd.resolve.tree import parse_tree
 from vortexd.settings.formats import FormatSettings
 
+from ..fakes import NoVersions
 from ..wiring import served_state
 
 SHOP = Key("shop", "dev", "main")
 ONE, TWO = "git:/one/", "git:/two/"
 
 
-class Repositories:
+class Repositories(NoVersions):
     """Has the files of some commits, as root and name."""
 
     def __init__(self, files: Mapping[tuple[str, str], Mapping[str, str]]) -> None:
@@ -53,7 +54,7 @@ def body(past: PastKey) -> bytes | None:
     return None if past.document is None else past.document.body
 
 
-TWO_LAYERS = Files({}, root=ONE), Files({}, root=TWO, group=1)
+TWO_LAYERS = Files({}, revision="now", root=ONE), Files({}, revision="now", root=TWO, group=1)
 STATES = {
     (ONE, "a"): {"shop.yml": "a: 1"},
     (ONE, "b"): {"shop.yml": "a: 2"},
@@ -116,7 +117,7 @@ async def test_a_commit_may_differ_if_it_changes_a_path_that_decides(paths: Sequ
 
 
 async def test_a_commit_in_several_layers_may_differ_if_it_decides_in_one_of_them() -> None:
-    layers = Files({}, root=ONE, locations=("", "sub/")), Files({}, root=TWO, group=1)
+    layers = Files({}, revision="now", root=ONE, locations=("", "sub/")), Files({}, revision="now", root=TWO, group=1)
     past = await Repositories(STATES).keys(*layers).read({0: "a", 1: "x"}, None)
     commit = Commit(Origin("c", "Ada", ""), None, ["sub/shop.yml"])
 
@@ -136,7 +137,7 @@ async def test_the_directories_on_the_way_of_a_link_decide() -> None:
 
 @pytest.mark.parametrize(("location", "is_known"), [("sub/", True), ("*/", False), ("{application}/", False)])
 async def test_with_a_pattern_every_path_may_decide(location: str, is_known: bool) -> None:
-    layer = Files({}, root=ONE, locations=("", location))
+    layer = Files({}, revision="now", root=ONE, locations=("", location))
     past = await Repositories(STATES).keys(layer).read({0: "a"}, None)
 
     assert is_known is (past.reads[0] is not None)

@@ -26,7 +26,7 @@ from vortexd.resolve.tree import ParsedTree, parse_tree
 from vortexd.settings.formats import FormatSettings
 from vortexd.settings.history import HistorySettings
 
-from ..fakes import FormerTrees
+from ..fakes import FormerTrees, NoVersions
 
 SHOP = Key("shop", "dev", "main")
 
@@ -584,7 +584,7 @@ async def test_a_former_commit_is_parsed_within_the_bounds_of_what_is_served(ser
 # The commits that changed a key.
 
 
-class OneCommit:
+class OneCommit(NoVersions):
     """Knows one commit, and notes how often it is read."""
 
     def __init__(self) -> None:
@@ -630,7 +630,7 @@ async def test_a_key_without_a_git_source_has_no_history(with_commits: bool) -> 
     served = Served(commits=OneCommit() if with_commits else None)
     await served.publish(tree(b"a: 1"))
     for ask in (served.reader.changes(SHOP, "", 5, ""), served.reader.document_at(SHOP, lambda commits: commits[0])):
-        with pytest.raises(RemoteError, match="only a git repository has a history") as caught:
+        with pytest.raises(RemoteError, match="no history of this key is known") as caught:
             await ask
         assert 404 == caught.value.status
 
@@ -646,7 +646,7 @@ async def test_a_key_with_several_labels_and_sources_has_a_history() -> None:
     assert [("c2", "main,dev", b'{"b":1}', b'{"a":1,"b":1}')] == [
         (each.origin.commit, each.label, each.old.body, each.new.body) for each in page.changes
     ]
-    assert [("main", 1), ("main", 0), ("dev", 1)] == [(each.label, each.commits) for each in page.layers]
+    assert [("main", 1), ("main", 0), ("dev", 1)] == [(each.label, each.count) for each in page.layers]
     commit, document = await served.reader.document_at(key, lambda commits: commits[0])
     assert ("c2", b'{"a":1,"b":1}') == (commit.id, document and document.body)
 

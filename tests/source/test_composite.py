@@ -643,3 +643,29 @@ async def test_commits_are_asked_of_the_sources_with_that_root(tmp_path: Path, m
     for wait in (sources.at(f"file:{tmp_path}/", "c1", None), sources.subject(f"file:{tmp_path}/", "c1")):
         with pytest.raises(SourceError):
             await wait
+
+
+async def test_versions_are_asked_of_the_directory_with_that_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [tmp_path / "one", tmp_path / "two"]
+    settings = Settings(
+        source=(GitSettings(uri="https://git.example/a.git"), *(FilesSettings(path=str(path)) for path in paths))
+    )
+    sources = open_sources(settings, {"STATE_DIRECTORY": str(tmp_path)}, Random(1))
+
+    async def versions(source: FilesSource) -> list[Commit]:
+        return [Commit(Origin("v1", "", ""), None, [source.root])]
+
+    async def version(source: FilesSource, files: Files, id: str, near: PastFiles | None) -> PastFiles | None:
+        return PastFiles(files, {}, (source.root, id, near))
+
+    monkeypatch.setattr(FilesSource, "versions", versions)
+    monkeypatch.setattr(FilesSource, "version", version)
+    two, git = Files({}, root=f"file:{paths[1]}/"), Files({}, root="https://git.example/a.git/")
+    assert [[two.root]] == [each.paths for each in await sources.versions(two)]
+    first = await sources.version(two, "v1", None)
+    second = await sources.version(two, "v2", first)
+    assert second is not None
+    assert ((two.root, "v2", first), two) == (second.snapshot, second.files)
+    assert ([], None) == ([*await sources.versions(git)], await sources.version(git, "v1", None))

@@ -91,7 +91,7 @@ def test_two_repositories_are_one_history_by_time_with_a_directory_as_it_is_now(
     second = other.commit({"orders.yml": "b: 1\n"})
     repository._time += 1
     third = repository.commit({"orders.yml": "a: 2\nb: 2\n"})
-    files = f'[[source]]\nkind = "files"\npath = "{directory}"\n'
+    files = f'[[source]]\nkind = "files"\npath = "{directory}"\nremember = false\n'
     made = settings(tmp_path / "state", source(repository), source(other), files)
     with Server(tmp_path / "x", settings=made) as server:
         page = get(server, "/api/v1/history/orders/dev")
@@ -100,7 +100,7 @@ def test_two_repositories_are_one_history_by_time_with_a_directory_as_it_is_now(
             sorted(row["path"] for row in each["changes"]) for each in page["commits"]
         ]
         assert [repository.uri, other.uri, repository.uri] == [each["source"].rstrip("/") for each in page["commits"]]
-        assert [2, 1, 0] == [each["commits"] for each in page["layers"]]
+        assert [2, 1, 0] == [each["count"] for each in page["layers"]]
         # At the second commit, the first repository had its first one.
         compared = get(server, f"/api/v1/diff/orders/dev?from=commit:{second}&to=commit:{third}")
         assert [("/a", 1, 2), ("/b", 1, 2)] == [
@@ -111,6 +111,43 @@ def test_two_repositories_are_one_history_by_time_with_a_directory_as_it_is_now(
             assert len(pages) < 5
             pages.append(get(server, f"/api/v1/history/orders/dev?limit=1&after={pages[-1]['next']}"))
         assert page["commits"] == [each for found in pages for each in found["commits"]]
+
+
+def test_a_directory_has_versions_across_restarts_and_of_the_time_between(tmp_path: Path) -> None:
+    (directory := tmp_path / "directory").mkdir()
+    file = directory / "orders.yml"
+    file.write_text("size: 1\n")
+    made = settings(tmp_path / "state", f'[[source]]\nkind = "files"\npath = "{directory}"\n')
+    with Server(tmp_path / "x", settings=made) as server:
+        until(lambda: bool(get(server, "/orders/dev")["propertySources"]))
+        file.write_text("size: 2\n")
+        until(lambda: bool(shown(server, "orders/dev")))
+        [(first, changes)] = shown(server, "orders/dev")
+        assert ["/size=2"] == changes
+    file.write_text("size: 3\n")
+    with Server(tmp_path / "y", settings=made) as server:
+        until(lambda: len(shown(server, "orders/dev")) == 2)
+        page = get(server, "/api/v1/history/orders/dev")
+        newest, oldest = page["commits"]
+        assert [["/size", 2, 3], ["/size", 1, 2]] == [
+            [each["changes"][0][name] for name in ("path", "old", "new")] for each in page["commits"]
+        ]
+        assert (first, "", "", f"file:{directory}/") == (
+            oldest["commit"],
+            oldest["author"],
+            oldest["message"],
+            oldest["source"],
+        )
+        assert oldest["time"] < newest["time"] or oldest["time"] == newest["time"]
+        assert [("versions", 3)] == [(each["kind"], each["count"]) for each in page["layers"]]
+        assert not page["complete"]
+        compared = get(server, f"/api/v1/diff/orders/dev?from=commit:{first[:8]}")
+        assert (first, [("/size", 2, 3)]) == (
+            compared["from"]["commit"],
+            [(each["path"], each["old"], each["new"]) for each in compared["changes"]],
+        )
+        compared = get(server, f"/api/v1/diff/orders/dev?from=date:{oldest['time']}")
+        assert compared["from"]["commit"] in (first, newest["commit"])
 
 
 def test_two_labels_are_one_history(repository: Repository, tmp_path: Path) -> None:

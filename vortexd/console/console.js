@@ -192,7 +192,7 @@ async function showHistory() {
       const { commits } = await ask(`/api/v1/history/${pathOf(key)}?limit=${COMMITS_PER_HISTORY}`);
       found.push(...commits.map((commit) => ({ key, ...commit })));
     } catch {
-      // The server reads many histories now, or several sources serve this key. The page shows the others.
+      // The server reads many histories now, or this key has none. The page shows the others.
     }
     if (token !== sessionStorage.getItem("token") || historyTimer !== null) return;
   }
@@ -202,16 +202,26 @@ async function showHistory() {
     const event = { key: each.key, oldVersion: each.old_version, version: each.version };
     if (shownChanges.has(changeName(event.key, event.oldVersion, event.version))) continue;
     const said = each.left_out ? `and ${each.left_out} more changes` : null;
-    list.append(changeItem(event, element("time", { datetime: each.time, class: "quiet" }, when(each.time)), `${short(each.commit)} by ${each.author}: ${each.message}`, linesOfSteps(each.changes), said));
+    list.append(changeItem(event, element("time", { datetime: each.time, class: "quiet" }, when(each.time)), commitTitle(each), linesOfSteps(each.changes), said));
     $("changes-empty").hidden = true;
   }
 }
 
-/** Return the configurations whose history is shown: those that a commit has changed last. */
+/** Return the text for a commit, or for a version of a directory, which has no author. */
+function commitTitle(commit) {
+  return commit.author ? `${short(commit.commit)} by ${commit.author}: ${commit.message}` : `version ${short(commit.commit)} of the directory`;
+}
+
+/** Return the configurations whose history is shown: those that a commit has changed last, and then others. */
 async function keysWithHistory() {
   if (!origins.size && !documents.size) await requestOrigins();
   const known = [...origins].sort(([, one], [, other]) => (one.time < other.time ? 1 : one.time > other.time ? -1 : 0));
-  return known.slice(0, MOST_HISTORIES).map(([key]) => key);
+  const found = known.slice(0, MOST_HISTORIES).map(([key]) => key);
+  // A directory has no commits, but it may have versions.
+  for (const [key] of [...names].sort(([, one], [, other]) => (one === null) - (other === null))) {
+    if (found.length < MOST_HISTORIES && !found.includes(key)) found.push(key);
+  }
+  return found;
 }
 
 /** Find the commits of some configurations of which no document has arrived: of those in use first. */

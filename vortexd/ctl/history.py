@@ -6,7 +6,7 @@ The server reads them from its mirrors of the repositories; this command prints 
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from ..core.text import printable
@@ -71,29 +71,40 @@ def _commits(server: Server, path: str, key: str, limit: int) -> Iterator[tuple[
         try:
             commits, after, is_complete = list(page["commits"])[:limit], page["next"], page["complete"]
             searched += page["searched"]
-            layers = {(each["source"], each["label"]): each["commits"] for each in page["layers"]}
+            layers = {(each["source"], each["label"]): each["kind"] for each in page["layers"]}
         except (KeyError, TypeError):
             raise _other(server) from None
         if not number:
-            for source in dict.fromkeys(source for (source, _), count in layers.items() if not count):
+            for source in dict.fromkeys(source for (source, _), kind in layers.items() if kind == "none"):
                 warn(f"the server knows no history of {printable(source)}; its files count as they are now")
         yield from ((commit, len(layers) > 1) for commit in commits)
         limit -= len(commits)
         if limit <= 0 or after is None:
             if after is None and not is_complete:
-                warn(f"the server knows only the newest {searched} commits; older ones may have changed this, too")
+                warn(
+                    f"the server knows only the newest {searched} {_named(layers.values())}; older ones may have changed this, too"
+                )
             return
     warn(f"only the newest {searched} commits were searched")
 
 
 def _lines(commit: dict[str, Any], paint: Paint, *, has_place: bool) -> Iterator[str]:
-    place = f"  {commit['source']} ({commit['label']})" if has_place else ""
-    yield paint(printable(f"{commit['commit'][:12]}  {commit['time']}  {commit['author']}{place}"), "bold")
-    yield printable(f"    {commit['message']}")
+    place = f"{commit['source']} ({commit['label']})" if has_place else ""
+    # A version of a directory has no author and no message.
+    title = [commit["commit"][:12], commit["time"], commit["author"], place]
+    yield paint(printable("  ".join(each for each in title if each)), "bold")
+    if commit["message"]:
+        yield printable(f"    {commit['message']}")
     for row in commit["changes"]:
         yield from lines_of(row, paint)
     if commit["left_out"]:
         yield f"and {int(commit['left_out'])} more changes"
+
+
+def _named(kinds: Collection[str]) -> str:
+    """Return the word for commits, for versions of directories, or for both."""
+    named = [each for each in ("commits", "versions") if each in kinds]
+    return " and ".join(named) or "commits"
 
 
 def _count(text: str) -> int:

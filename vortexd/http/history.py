@@ -16,7 +16,7 @@ from ..core.errors import RemoteError
 from ..core.flat_key import steps_about
 from ..core.model import Key
 from ..pipeline.comparison import members
-from ..pipeline.key_history import HistoryPage, KeyChange
+from ..pipeline.key_history import HistoryPage, KeyChange, Kind
 from ..pipeline.timeline import CURSOR
 from .endpoint import JSON, Endpoint, Request, Response
 from .key_queries import WITHOUT_FILES, Labelled, key_of, validated, without_files
@@ -74,7 +74,7 @@ _SCHEMAS: dict[str, Schema] = {
         searched=COUNT,
         next=nullable(TEXT),
         complete={"type": "boolean"},
-        layers=a_list(an_object(source=TEXT, label=TEXT, commits=COUNT)),
+        layers=a_list(an_object(source=TEXT, label=TEXT, kind={"enum": [each.value for each in Kind]}, count=COUNT)),
     ),
 }
 
@@ -150,7 +150,10 @@ def _encoded(key: Key, part: str, page: HistoryPage) -> bytes:
             "searched": page.searched,
             "next": page.next,
             "complete": page.is_complete,
-            "layers": [{"source": each.source, "label": each.label, "commits": each.commits} for each in page.layers],
+            "layers": [
+                {"source": each.source, "label": each.label, "kind": each.kind.value, "count": each.count}
+                for each in page.layers
+            ],
         }
     )
 

@@ -1,7 +1,7 @@
 """Finds the commits that changed the document of a key, the newest first.
 
 A key and the layers of files that serve it arrive. `KeyChange`s leave, each with the document before and after a commit.
-The commits of all layers are in one timeline; see `timeline`. The files of a commit are read and resolved only if it
+The commits of all layers, and the versions of directories, are in one timeline; see `timeline`. The files of a commit are read and resolved only if it
 changes a path that decides about the key; see `past_keys`.
 
 The invariant: the work is bounded. One history is read at a time. A page ends after a number of changes, of resolved
@@ -12,6 +12,7 @@ If the key can't be resolved at a commit, the server would have kept the documen
 changes nothing, and the next commit that can be resolved has the whole change.
 """
 
+import enum
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -26,7 +27,7 @@ from ..core.errors import RemoteError, SourceError
 from ..core.flat_key import differ
 from ..core.model import Key, Origin
 from ..resolve.tree import ParsedFiles
-from .past_keys import Commits, Document, Layers, PastKey, PastKeys
+from .past_keys import Commits, Document, Layers, PastKey, PastKeys, commit_of
 from .served import ServedState
 from .timeline import MOST_LAYERS, LayerCommits, Step, Timeline
 
@@ -42,9 +43,23 @@ PATIENCE = 4.0
 _AT_ONCE = 100
 
 
+class Kind(enum.Enum):
+    """What the server knows of the past of a layer.
+
+    Attributes:
+        COMMITS: The commits of a repository.
+        VERSIONS: The versions that this server has published. They have no author and no message.
+        NONE: Nothing, so the layer counts as it is now.
+    """
+
+    COMMITS = "commits"
+    VERSIONS = "versions"
+    NONE = "none"
+
+
 @attrs.frozen(slots=True, eq=False)
 class KeyChange:
-    """A commit that changed the document of a key.
+    """A commit that changed the document of a key, or a version of a directory.
 
     Attributes:
         subject: The first line of its message.
@@ -66,13 +81,13 @@ class KnownLayer:
 
     Attributes:
         source: As `Files.root`.
-        commits: The number of its commits that the server knows. If it is 0, the layer counts as it is now at each commit
-            of the others.
+        count: The number of its commits or versions that the server knows.
     """
 
     source: str
     label: str
-    commits: int
+    kind: Kind
+    count: int
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -103,12 +118,14 @@ class _Lines:
         timeline: The commits of those that have commits.
         numbers: The numbers of these in the timeline, by label and position.
         labels: For each number, the name of its label.
+        kinds: For each number, what its commits are.
         known: All layers.
     """
 
     timeline: Timeline
     numbers: Mapping[tuple[int, int], int]
     labels: Sequence[str]
+    kinds: Sequence[Kind]
     known: Sequence[KnownLayer]
 
 
@@ -183,7 +200,7 @@ class KeyHistory:
             RemoteError: No layer has commits, `after` isn't in the history, the commits can't be read now, or the server
                 is too busy.
         """
-        lines = self._lines(layers, key)
+        lines = await self._lines(layers, key)
         timeline = lines.timeline
         since, begun = timeline.places(after)
         walk = _Walk(timeline.steps, since, begun)
@@ -205,7 +222,7 @@ class KeyHistory:
         Raises:
             RemoteError: As in `page`.
         """
-        lines = self._lines(layers, key)
+        lines = await self._lines(layers, key)
         timeline = lines.timeline
         there = dict(enumerate(timeline.commits_at(timeline.number_of(commit))))
         async with self._turn():
@@ -213,9 +230,9 @@ class KeyHistory:
                 return (await self._past(layers, key, lines).read(there, None)).document
         raise _late("the commit wasn't read in time; try again")
 
-    def commits_of(self, layers: Layers, key: Key) -> Sequence[Commit]:
+    async def commits_of(self, layers: Layers, key: Key) -> Sequence[Commit]:
         """Return the commits of the layers that serve a key, the newest first. Arguments and errors are as in `page`."""
-        return self._lines(layers, key).timeline.commits
+        return (await self._lines(layers, key)).timeline.commits
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
@@ -236,33 +253,37 @@ class KeyHistory:
         finally:
             self._reading.release()
 
-    def _lines(self, layers: Layers, key: Key) -> _Lines:
+    async def _lines(self, layers: Layers, key: Key) -> _Lines:
         """Find the commits of each layer. Raises the errors of `page`."""
         found: list[LayerCommits] = []
         numbers: dict[tuple[int, int], int] = {}
         labels: list[str] = []
+        kinds: list[Kind] = []
         known: list[KnownLayer] = []
         for label, (name, stack) in enumerate(zip(key.labels, layers, strict=True)):
             for position, layer in enumerate(stack):
                 root = layer.files.root
-                commits = self._commits_of(layer)
-                known.append(KnownLayer(root, name, len(commits)))
+                kind, commits = await self._commits_of(layer)
+                known.append(KnownLayer(root, name, kind, len(commits)))
                 if commits:
                     numbers[label, position] = len(found)
                     labels.append(name)
+                    kinds.append(kind)
                     found.append(LayerCommits(root, commits))
         if not found:
-            raise RemoteError("the server knows no commits of this key; only a git repository has a history", 404)
+            raise no_history()
         if len(found) > MOST_LAYERS:
             reason = f"a history needs at most {MOST_LAYERS} repositories and labels, and this key has {len(found)}"
             raise RemoteError(reason, 404)
-        return _Lines(Timeline(found), numbers, labels, known)
+        return _Lines(Timeline(found), numbers, labels, kinds, known)
 
-    def _commits_of(self, layer: ParsedFiles) -> Sequence[Commit]:
-        files = layer.files
-        # Of several groups of sources, none has a revision, but each has an origin.
-        commit = files.revision or (files.origin.commit if files.origin is not None else None)
-        return self._commits.commits(files.root, commit) if commit is not None else ()
+    async def _commits_of(self, layer: ParsedFiles) -> tuple[Kind, Sequence[Commit]]:
+        commit = commit_of(layer.files)
+        if commit is not None:
+            kind, found = Kind.COMMITS, self._commits.commits(layer.files.root, commit)
+        else:
+            kind, found = Kind.VERSIONS, await self._commits.versions(layer.files)
+        return (kind, found) if found else (Kind.NONE, ())
 
     def _past(self, layers: Layers, key: Key, lines: _Lines) -> PastKeys:
         return PastKeys(self._commits, self._served, key, layers, lines.numbers, self._resolving)
@@ -314,9 +335,16 @@ class KeyHistory:
             if not await threads.run_sync(compare, abandon_on_cancel=True, limiter=self._resolving):
                 return None
         root = lines.timeline.layers[step.layers[0]].root
+        kind = lines.kinds[step.layers[0]]
         labels = ",".join(dict.fromkeys(lines.labels[number] for number in step.layers))
-        subject = await self._commits.subject(root, step.commit.id)
+        subject = await self._commits.subject(root, step.commit.id) if kind is Kind.COMMITS else ""
         return KeyChange(step.commit.origin, subject, old, new, root, labels)
+
+
+def no_history() -> RemoteError:
+    """Return the error for a key of which nothing is known but its present files."""
+    reason = "no history of this key is known; a git source has one, and a directory with remember = true"
+    return RemoteError(reason, 404)
 
 
 def _late(reason: str) -> RemoteError:

@@ -1,6 +1,6 @@
 """Reads a key at commits: the files of some layers arrive as they were, and the document of the key leaves.
 
-Layers without commits count as they are now. The limits, the decryptor and the overrides are those of the served state.
+A source without commits may keep versions of its files, which count as commits. A layer without either counts as it is now. The limits, the decryptor and the overrides are those of the served state.
 
 The invariant: one layer is parsed anew only if its commit is another one, and then only the files that differ from those of
 a similar commit.
@@ -45,6 +45,14 @@ class Commits(Protocol):
         Raises:
             SourceError: It can't be read now.
         """
+        ...
+
+    async def versions(self, files: Files) -> Sequence[Commit]:
+        """Return the versions that the source of some files keeps, the newest first."""
+        ...
+
+    async def version(self, files: Files, id: str, near: PastFiles | None) -> PastFiles | None:
+        """Read the files of a version. Return None if it isn't kept."""
         ...
 
     async def subject(self, root: str, commit: str) -> str:
@@ -98,6 +106,12 @@ class PastKey:
         return any((reads := self.reads[each]) is None or not reads.isdisjoint(commit.paths) for each in layers)
 
 
+def commit_of(files: Files) -> str | None:
+    """Return the commit that some files are from, or None if their source has no commits."""
+    # Of several groups of sources, none has a revision, but each has an origin.
+    return files.revision or (files.origin.commit if files.origin is not None else None)
+
+
 class PastKeys:
     """Reads a key at commits; see the module.
 
@@ -135,7 +149,11 @@ class PastKeys:
         for number, commit in commits.items():
             if commit is not None:
                 former = near.layers[number].found if near is not None else None
-                found[number] = await self._commits.at(self._now[number].files.root, commit, former)
+                files = self._now[number].files
+                if commit_of(files) is None:
+                    found[number] = await self._commits.version(files, commit, former)
+                else:
+                    found[number] = await self._commits.at(files.root, commit, former)
         resolve = partial(self._resolved, commits, found, near)
         return await threads.run_sync(resolve, abandon_on_cancel=True, limiter=self._resolving)
 
@@ -148,7 +166,7 @@ class PastKeys:
         for number, commit in commits.items():
             similar = layers[number].parsed if number in layers else self._now[number]
             layers[number] = self._parsed(commit, found.get(number), similar)
-            reads[number] = self._reads(layers[number])
+            reads[number] = self._reads(number, layers[number])
         return PastKey(layers, reads, self._document(layers))
 
     def _parsed(self, commit: str | None, found: PastFiles | None, similar: ParsedFiles) -> PastLayer:
@@ -158,9 +176,13 @@ class PastKeys:
         files = found.files if found is not None else Files({}, origin=similar.files.origin)
         return PastLayer(found, parsed_with(files, similar, self._served))
 
-    def _reads(self, layer: PastLayer) -> _Reads:
+    def _reads(self, number: int, layer: PastLayer) -> _Reads:
+        files = layer.parsed.files
         # Which directories a pattern matches depends on all files.
-        if not layer.is_usable or not is_plain(layer.parsed.files.locations):
+        if not layer.is_usable or not is_plain(files.locations):
+            return None
+        # Several label directories are searched together, so a file in one may import a file from another one.
+        if commit_of(self._now[number].files) is None and len(self._key.labels) > 1:
             return None
         try:
             return _paths(selection(layer.parsed, self._key).reads, layer.found)

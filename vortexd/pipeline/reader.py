@@ -17,7 +17,7 @@ from ..aio import threads
 from ..core.broken_files import at_fault
 from ..core.cache import Cache
 from ..core.commits import Commit
-from ..core.errors import FormatError, RemoteError, ResolveError, UnknownLabel
+from ..core.errors import FormatError, ResolveError, UnknownLabel
 from ..core.model import BrokenFile, Config, Files, HeldBack, Key, Names
 from ..encryption.decryptor import Decryptor
 from ..gate.finding import Refusal
@@ -27,7 +27,7 @@ from ..resolve.tree import ParsedFiles
 from ..settings.formats import FormatSettings
 from .former_commits import FormerCommits
 from .former_states import FormerSources, FormerStates, Limits
-from .key_history import HistoryPage, KeyHistory
+from .key_history import HistoryPage, KeyHistory, no_history
 from .past_keys import Commits, Document, Layers
 from .publication_log import report_undecryptable
 from .served import ServedState
@@ -332,14 +332,14 @@ class ConfigReader:
             RemoteError: As in `changes`, and as `choose` raises it.
         """
         history, layers = await self._key_history(key)
-        commit = choose(history.commits_of(layers, key))
+        commit = choose(await history.commits_of(layers, key))
         return commit, await history.document(layers, key, commit.id)
 
     async def _key_history(self, key: Key) -> tuple[KeyHistory, Layers]:
         state = await self._state_with(key)
         history = self._answers.history
         if history is None:
-            raise RemoteError("the server knows no commits of this key; only a git repository has a history", 404)
+            raise no_history()
         return history, [list(state.labels[label].layers_for(key)) for label in key.labels]
 
     def history(self, key: Key) -> Mapping[str, bytes]:

@@ -177,6 +177,32 @@ class CommitReader(Protocol):
 
 
 @runtime_checkable
+class VersionReader(Protocol):
+    """A source without commits that keeps former versions of its files."""
+
+    @property
+    def root(self) -> str:
+        """The root of the files from this source, as in `Files.root`."""
+        ...
+
+    async def versions(self) -> Sequence[Commit]:
+        """Return the versions that are kept, the newest first. They have no author.
+
+        The oldest one has an unknown parent. Cancelling it does no harm.
+        """
+        ...
+
+    async def version(self, files: Files, id: str, near: PastFiles | None) -> PastFiles | None:
+        """Read the files of a version. Return None if it isn't kept. Cancelling it does no harm.
+
+        Args:
+            files: The present files of the label whose files are read.
+            near: The files of a similar version, or None.
+        """
+        ...
+
+
+@runtime_checkable
 class CommitOrder(Protocol):
     """A source whose states are commits, each with a history."""
 

@@ -37,6 +37,7 @@ from .base import (
     Rememberer,
     Source,
     Surroundings,
+    VersionReader,
 )
 from .memory import forget_others
 
@@ -253,6 +254,22 @@ class Sources:
             if isinstance(each, CommitReader) and each.root == root:
                 return each
         raise SourceError("no source has the commits of this key")
+
+    async def versions(self, files: Files) -> Sequence[Commit]:
+        """Return the kept versions of the source of some files, as `base.VersionReader` does.
+
+        Return nothing if the source keeps none.
+        """
+        reader = self._version_reader(files.root)
+        return () if reader is None else await reader.versions()
+
+    async def version(self, files: Files, id: str, near: PastFiles | None) -> PastFiles | None:
+        """Read the files of a version, as `base.VersionReader` does. Return None if the source keeps none."""
+        reader = self._version_reader(files.root)
+        return None if reader is None else await reader.version(files, id, near)
+
+    def _version_reader(self, root: str) -> VersionReader | None:
+        return next((each for each in self._sources if isinstance(each, VersionReader) and each.root == root), None)
 
     def has_commits(self, root: str) -> bool:
         """Return whether the files with this root come from a source that has commits here."""

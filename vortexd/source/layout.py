@@ -40,8 +40,8 @@ def tree_of(
             skipped[name] = "its name can't be a label"
         else:
             prefix = f"{label}/"
-            labels[label] = Files(_below(contents, prefix), _below(unreadable, prefix), root, ("", prefix))
-    shared = Files(_below(contents, None), _below(unreadable, None), root)
+            labels[label] = Files(below(contents, prefix), below(unreadable, prefix), root, ("", prefix))
+    shared = Files(below(contents, None), below(unreadable, None), root)
     return Tree(labels, default_label, shared), skipped
 
 
@@ -50,8 +50,12 @@ def _directories(paths: Iterable[str]) -> Iterator[str]:
     yield from sorted({path.partition("/")[0] for path in paths if "/" in path})
 
 
-def _below(found: Mapping[str, _Value], prefix: str | None) -> dict[str, _Value]:
-    """Return the files of a label: the files at the top, which belong to all labels, and those in its directory."""
+def below(found: Mapping[str, _Value], prefix: str | None) -> dict[str, _Value]:
+    """Return the files of a label: the files at the top, which belong to all labels, and those in its directory.
+
+    Args:
+        prefix: The directory, with `/`. None if the label has none.
+    """
     return {
         path: value
         for path, value in found.items()

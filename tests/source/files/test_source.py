@@ -4,7 +4,9 @@ import errno
 import os
 import threading
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
+from random import Random
 from typing import Any, TypeVar
 
 import attrs
@@ -14,12 +16,14 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from vortexd.core.errors import SourceError
-from vortexd.core.model import Good, Tree
+from vortexd.core.model import Files, Good, Tree
+from vortexd.source.base import Surroundings
 from vortexd.source.files import directory, watching
 from vortexd.source.files.directory import Identity
 from vortexd.source.files.remembered import Remembered
 from vortexd.source.files.settings import FilesSettings
-from vortexd.source.files.source import FilesSource
+from vortexd.source.files.source import FilesSource, open_files
+from vortexd.source.files.versions import Versions
 from vortexd.source.files.watches import Followed, Place, Watches
 from vortexd.source.files.writes import Event, Kind
 
@@ -1350,3 +1354,51 @@ async def test_what_was_remembered_below_a_directory_that_cannot_be_listed_at_a_
     files = running.trees[0].labels["main"]
     assert {"orders/pay.yml": "its directory can't be listed: permission denied"} == files.unreadable
     assert files.past is remembered
+
+
+# Former versions.
+
+
+@pytest.mark.parametrize(
+    ("label_directories", "locations", "expected"),
+    [
+        (False, ("",), {"shop.yml", "main/shop.yml", "dev/shop.yml"}),
+        (True, ("", "main/"), {"shop.yml", "main/shop.yml"}),
+        (True, ("",), {"shop.yml"}),
+    ],
+)
+async def test_a_former_version_has_the_files_of_the_label(
+    tmp_path: Path, label_directories: bool, locations: tuple[str, ...], expected: set[str]
+) -> None:
+    memory, root = tmp_path / "memory", f"file:{tmp_path}/"
+    remembered = Remembered(memory, root, versions=Versions(memory, root))
+    for text in (b"1", b"2"):
+        good = Good(dict.fromkeys(("shop.yml", "main/shop.yml", "dev/shop.yml"), text), {})
+        remembered._write(partial(attrs.evolve, good))
+    settings = FilesSettings(path=str(tmp_path), label_directories=label_directories)
+    source = FilesSource(settings, Path("/"), (), remembered)
+    newest, oldest = await source.versions()
+    past = await source.version(Files({}, root=root, locations=locations), oldest.id, None)
+
+    assert (root, ("", "unknown"), oldest.id) == (source.root, (oldest.origin.author, oldest.parent), newest.parent)
+    assert past is not None
+    assert dict.fromkeys(expected, b"1") == past.files.contents
+    assert await source.version(Files({}, root=root), "0" * 40, None) is None
+
+
+@pytest.mark.parametrize("is_remembered", [False, True])
+async def test_a_directory_may_have_no_versions(tmp_path: Path, is_remembered: bool) -> None:
+    memory, root = tmp_path / "memory", f"file:{tmp_path}/"
+    remembered = Remembered(memory, root, versions=Versions(memory, root)) if is_remembered else None
+    source = FilesSource(FilesSettings(path=str(tmp_path)), Path("/"), (), remembered)
+
+    assert [] == [*await source.versions()]
+    assert await source.version(Files({}, root=root), "0" * 40, None) is None
+
+
+@pytest.mark.parametrize(("remember", "has_memory"), [(True, True), (False, True), (True, False)])
+async def test_versions_are_kept_where_good_files_are(tmp_path: Path, remember: bool, has_memory: bool) -> None:
+    surroundings = Surroundings(Random(1), tmp_path, memory=tmp_path / "memory" if has_memory else None)
+    source = open_files(FilesSettings(path=str(tmp_path), remember=remember), surroundings)
+
+    assert (remember and has_memory) is (source._versions is not None) is (source.remembered_root is not None)

@@ -33,6 +33,7 @@ from ...aio import threads
 from ...core.model import Former, Good
 from ...state import private_files
 from ..memory import locked
+from .versions import Versions
 
 log = structlog.get_logger()
 
@@ -95,18 +96,27 @@ class Remembered:
         root: The root of the source, as in `Files.root`.
         now: Returns the seconds since the epoch.
         max_bytes: The limit for all contents together.
+        versions: Keeps the former versions of the content, or None if they aren't kept.
     """
 
     is_authoritative = False
 
     def __init__(
-        self, directory: Path, root: str, now: Callable[[], float] = time.time, max_bytes: int = MAX_BYTES
+        self,
+        directory: Path,
+        root: str,
+        now: Callable[[], float] = time.time,
+        max_bytes: int = MAX_BYTES,
+        versions: Versions | None = None,
     ) -> None:
         self._directory = directory
         self._root = root
         self._now = now
         self._max_bytes = max_bytes
+        self.versions = versions
         self._good: Callable[[], Good] | None = None
+        # When the newest content arrived.
+        self._good_at: float | None = None
         self._unwritten: Callable[[], Good] | None = None
         self._news = trio.Event()
         self._lock: int | None = None
@@ -117,7 +127,7 @@ class Remembered:
 
     def remember(self, good: Callable[[], Good]) -> None:
         """See `model.Past`. If newer content arrives before a write, the older content is never written."""
-        self._good = good
+        self._good, self._good_at = good, self._now()
         self._news.set()
 
     async def contents(
@@ -214,6 +224,10 @@ class Remembered:
                 known = _Written(former[0] if former else {}, {}, {}, None, self._now())
             written, left_out = self._stored(good(), known)
             private_files.replace(self._directory / _INDEX, _encoded(self._root, written.entries))
+            # The contents that are replaced are still there.
+            if self.versions is not None:
+                digests = {path: entry.digest for path, entry in written.entries.items()}
+                self.versions.record(digests, self._now() if self._good_at is None else self._good_at)
             self._confirm()
             private_files.sync(self._directory)
             if known.mark is None:

@@ -74,11 +74,12 @@ class FilesSettings(SourceSettings):
     remember: bool = setting(
         True,
         doc="Keep a copy of the last good content of each configuration file in the state directory, for at "
-        "most 7 days. If a file is broken when vortexd starts, vortexd serves the copy. False removes the "
-        "copy.",
+        "most 7 days. If a file is broken when vortexd starts, vortexd serves the copy. Keep the former versions, too, "
+        "for histories. False removes the copies.",
         more="The copy is in the directory `remembered` below `server.state_directory`. It contains the bytes of "
         "the source, so encrypted values stay encrypted. Only vortexd's user can read it. It contains at "
-        "most 64 MiB for each source. Files beyond that are not copied. vortexd never serves a deleted file "
+        "most 64 MiB for each source. Files beyond that are not copied. Of former versions it contains the newest 100, "
+        "with at most 8 MiB of contents that were replaced. vortexd never serves a deleted file "
         "from it. If vortexd runs without a settings file, and $STATE_DIRECTORY is not set, it writes no "
         "copy. If you remove the source from the settings, vortexd removes its copy. Repositories need no "
         'copy: see "Broken files" in vortexd-api(7).',

@@ -10,7 +10,7 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias
@@ -20,18 +20,20 @@ import structlog
 import trio
 
 from ...aio import threads
+from ...core.commits import Commit, PastFiles
 from ...core.errors import SourceError
-from ...core.model import Tree
+from ...core.model import Files, Tree
 from .. import layout
 from ..base import Publish, Surroundings
 from ..memory import directory_for
 from ..status import SourceStatus
-from . import directory, refresh
+from . import directory, refresh, versions
 from .directory import Identity, Mark, Outline, Scan
 from .refresh import Known, Name
 from .remembered import Remembered
 from .settings import FilesSettings
 from .settling import Action, Outcome, Settling, Verdict
+from .versions import Versions
 from .watches import Place
 from .watching import Watching
 from .writes import Event
@@ -80,10 +82,13 @@ class FilesSource:
         remembered: Remembered | None = None,
     ) -> None:
         self._remembered = remembered
+        self._versions = remembered.versions if remembered is not None else None
         self._settings = settings
         self._own = frozenset(real for path in own for real in (os.path.abspath(path), os.path.realpath(path)))
         self._root = str(Path(base, settings.path).absolute())
         self._status = SourceStatus(self.name, settings.kind, settings.max_staleness, root=f"file:{self._root}/")
+        # Former versions are read one after the other.
+        self._reading_versions = trio.CapacityLimiter(1)
         self._hint = trio.Event()
         self._settling = Settling(settings)
         self._watching = Watching(self.name, settings.scan_interval, self._heard)
@@ -104,9 +109,33 @@ class FilesSource:
         return self._status
 
     @property
+    def root(self) -> str:
+        """See `base.VersionReader`."""
+        return f"file:{self._root}/"
+
+    @property
     def remembered_root(self) -> str | None:
         """See `base.Rememberer`."""
-        return f"file:{self._root}/" if self._remembered is not None else None
+        return self.root if self._remembered is not None else None
+
+    async def versions(self) -> Sequence[Commit]:
+        """See `base.VersionReader`."""
+        if self._versions is None:
+            return ()
+        kept = await threads.run_sync(self._versions.read, abandon_on_cancel=True, limiter=self._reading_versions)
+        return versions.commits_of(kept) if kept is not None else ()
+
+    async def version(self, files: Files, id: str, near: PastFiles | None) -> PastFiles | None:
+        """See `base.VersionReader`."""
+        if self._versions is None:
+            return None
+        read = partial(self._versions.past, id, near)
+        found = await threads.run_sync(read, abandon_on_cancel=True, limiter=self._reading_versions)
+        if found is None or not self._settings.label_directories:
+            return found
+        # The locations of a label are the top and its directory, if it has one.
+        contents = layout.below(found.files.contents, files.locations[1] if len(files.locations) > 1 else None)
+        return attrs.evolve(found, files=attrs.evolve(found.files, contents=contents))
 
     async def run(self, publish: Publish) -> None:
         """See `base.Source`. This runs the scans, and a task that takes the kernel's events."""
@@ -375,7 +404,10 @@ def open_files(settings: FilesSettings, surroundings: Surroundings) -> FilesSour
     """Make the source that the settings name."""
     root = f"file:{Path(settings.path).absolute()}/"
     memory = surroundings.memory
-    kept = Remembered(directory_for(memory, root), root) if memory is not None and settings.remember else None
+    kept = None
+    if memory is not None and settings.remember:
+        place = directory_for(memory, root)
+        kept = Remembered(place, root, versions=Versions(place, root))
     return FilesSource(settings, Path(), surroundings.own, kept)
 
 
