@@ -166,6 +166,49 @@ def test_where_files_can_not_be_linked_they_are_copied(disk: Disk, monkeypatch: 
     assert [{"a": "2"}, {"a": "1"}] == disk.states()
 
 
+def test_a_write_reads_neither_the_index_nor_the_directory_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk(tmp_path / "x", most_versions=2)
+    disk.publish(a="1")
+    looks: list[str] = []
+    read, scandir = private_files.read, os.scandir
+
+    def noted_read(file: Path, limit: int) -> bytes:
+        looks.append(file.name)
+        return read(file, limit)
+
+    def noted_scandir(path: Path) -> object:
+        looks.append(path.name)
+        return scandir(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(private_files, "read", noted_read)
+        patched.setattr(os, "scandir", noted_scandir)
+        for text in ("2", "3", "4"):
+            disk.publish(a=text)
+
+    assert [] == looks
+    assert [{"a": "4"}, {"a": "3"}] == disk.states()
+    assert 1 == len(disk.blobs())
+
+
+def test_contents_that_a_failed_write_has_left_are_removed(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk.publish(a="1")
+    disk.publish(a="2")
+    (disk.index.parent / ("f" * 64)).write_text("left")
+    (disk.index.parent / "versions.json.part").write_text("left")
+    disk.publish(a="3")
+    assert 3 == len(disk.blobs())
+    with monkeypatch.context() as patched:
+        patched.setattr(private_files, "sync", lambda _: (_ for _ in ()).throw(OSError(5, "I/O error")))
+        disk.memory.versions.record({"a.yml": "0" * 64}, START)  # type: ignore[union-attr]
+    disk.publish(a="4")
+
+    assert "f" * 64 not in disk.blobs()
+    assert not (disk.index.parent / "versions.json.part").exists()
+
+
 # Limits.
 
 

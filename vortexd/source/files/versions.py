@@ -15,7 +15,7 @@ The invariant: the versions, the paths in them and the replaced contents are bou
 import hashlib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -113,6 +113,8 @@ class Versions:
         self._most_paths = most_paths
         # The last content of the index, with the mark of the file.
         self._read: tuple[tuple[int, ...], Kept] | None = None
+        # Whether there are no other contents than the index names. A crash or a failed write may have left some.
+        self._is_clean = False
         self._warned: set[str] = set()
 
     # Writing.
@@ -130,6 +132,7 @@ class Versions:
             kept = self.read()
             if kept is not None and kept.files == files:
                 return
+            is_clean, self._is_clean = self._is_clean, False
             self._directory.mkdir(mode=0o700, exist_ok=True)
             private_files.check_private(self._directory)
             if kept is None:
@@ -137,7 +140,12 @@ class Versions:
             after = self._bounded(self._added(kept or Kept({}), files, rfc3339(now, "seconds")))
             private_files.replace(self._directory / _INDEX, _encoded(self._root, after))
             private_files.sync(self._directory)
-            self._remove_all_but(after.sizes)
+            self._read = self._mark(), after
+            if is_clean and kept is not None:
+                self._remove(kept.sizes.keys() - after.sizes.keys())
+            else:
+                self._remove_all_but(after.sizes)
+            self._is_clean = True
             self._warned.discard(_UNWRITTEN)
         except OSError as error:
             if self._is_new(_UNWRITTEN):
@@ -210,6 +218,11 @@ class Versions:
         with suppress(FileNotFoundError):
             (self._directory / _INDEX).replace(self._directory / _ASIDE)
 
+    def _remove(self, digests: Collection[str]) -> None:
+        for digest in digests:
+            with suppress(FileNotFoundError):
+                os.unlink(self._directory / digest)
+
     def _remove_all_but(self, digests: Mapping[str, int]) -> None:
         for each in os.scandir(self._directory):
             if (_DIGEST.fullmatch(each.name) and each.name not in digests) or each.name.endswith(private_files.PART):
@@ -219,13 +232,12 @@ class Versions:
 
     def read(self) -> Kept | None:
         """Return the versions that are kept, or None if there are none or they can't be read."""
-        file = self._directory / _INDEX
         try:
             private_files.check_private(self._directory)
-            status = file.lstat()
-            mark = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+            mark = self._mark()
             if self._read is None or self._read[0] != mark:
-                self._read = mark, _decoded(orjson.loads(private_files.read(file, _MAX_INDEX)), self._root)
+                found = orjson.loads(private_files.read(self._directory / _INDEX, _MAX_INDEX))
+                self._read = mark, _decoded(found, self._root)
             return self._read[1]
         except FileNotFoundError:
             return None
@@ -234,6 +246,11 @@ class Versions:
             if self._is_new(f"unreadable: {reason}"):
                 log.warning("versions unreadable", source=self._root, reason=reason, consequence="histories begin anew")
             return None
+
+    def _mark(self) -> tuple[int, ...]:
+        """Return the mark of the index, which another one wouldn't have. Raises OSError."""
+        status = (self._directory / _INDEX).lstat()
+        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
     def past(self, id: str, near: PastFiles | None) -> PastFiles | None:
         """Return the files of a version, or None if one of their contents isn't kept.
