@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 
 from vortexd import composition
 from vortexd.aio.collector import Collector
+from vortexd.audit import Actor, Audit
 from vortexd.auth import ALL_RIGHTS, Authority, Tokens
 from vortexd.auth.credential_files import NamedFiles, load_named_files
 from vortexd.composition import Parts, Process, build
@@ -32,6 +33,7 @@ from vortexd.observe.publication import Publication
 from vortexd.pipeline.broadcast import Delivery
 from vortexd.process.peers import Peers, WorkerSlot
 from vortexd.process.systemd import Notifier
+from vortexd.settings.audit import AuditSettings
 from vortexd.settings.cluster import ClusterSettings
 from vortexd.settings.console import ConsoleSettings
 from vortexd.settings.file import own_files
@@ -409,3 +411,31 @@ async def test_acknowledgements_are_kept_beside_the_content_by_each_worker(
 
 async def test_without_a_state_directory_no_acknowledgements_are_kept(opened: Opened, tmp_path: Path) -> None:
     assert None is built().acknowledgements._directory
+
+
+async def test_a_reload_applies_other_limits_to_the_audit_log(opened: Opened, tmp_path: Path) -> None:
+    settings = [Settings(audit=AuditSettings(entries=limit)) for limit in (4, 100)]
+    process = Process(Inherited(), Notifier({}, os.getpid()), Peers(), audit=tmp_path / "audit")
+    made = build(settings[0], load_named_files(settings[0], [], {}), lambda: settings[1], process)
+    log = Audit(tmp_path / "audit", lambda: 0.0)
+    for _ in range(8):
+        await log.record("pin", Actor("ann"))
+    # The reload is an entry itself. By then its limits are in force.
+    await made.reload.reload()
+
+    assert 9 == len(await log.entries())
+
+
+@pytest.mark.parametrize(("limits", "count"), [(AuditSettings(entries=4), 3), (AuditSettings(bytes=1), 1)])
+async def test_the_audit_log_has_the_limits_of_the_settings_at_the_start(
+    opened: Opened, tmp_path: Path, limits: AuditSettings, count: int
+) -> None:
+    settings = Settings(audit=limits)
+    process = Process(Inherited(), Notifier({}, os.getpid()), Peers(), audit=tmp_path / "audit")
+    made = build(settings, load_named_files(settings, [], {}), lambda: settings, process)
+    log = Audit(tmp_path / "audit", lambda: 0.0)
+    for _ in range(8):
+        await log.record("pin", Actor("ann"))
+    await made.reload.reload()
+
+    assert count == len(await log.entries())

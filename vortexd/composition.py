@@ -198,6 +198,7 @@ def build(settings: Settings, files: NamedFiles, read: Callable[[], Settings], p
     metrics.watch_tasks(lambda: trio.lowlevel.current_statistics().tasks_living)
     cluster = _cluster(settings, stages, metrics, process.peers)
     audit = Audit(process.audit, time.time, process.peers.number)
+    audit.limit(settings.audit.bytes, settings.audit.entries)
     monitor = Monitor(
         stages.sources,
         settings.monitor,
@@ -227,6 +228,7 @@ def build(settings: Settings, files: NamedFiles, read: Callable[[], Settings], p
         Taken(lambda new: new.settings.history, stages.key_usage.replace),
         Taken(lambda new: new.settings.history.frames_bytes, stages.encoder.replace),
         Taken(lambda new: new.settings.fleet, stages.fleet.replace),
+        Taken(lambda new: new.settings.audit, lambda limits: audit.limit(limits.bytes, limits.entries)),
         Realtime(websockets),
         Logging(),
         OpenSources(stages.sources, process.own, process.memory),

@@ -114,7 +114,7 @@ def test_a_file_that_can_not_be_used_is_set_aside_with_one_warning(
 
 
 def test_a_file_that_is_far_too_large_is_not_ours(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_BYTES", 500)
+    monkeypatch.setattr(module, "LARGEST_BYTES", 500)
     file = AuditFile(directory)
     file.append([entry(1)])
     content = (directory / FILE).read_bytes()
@@ -170,6 +170,18 @@ def test_lines_that_are_no_entries_are_left_out_with_the_oldest(directory: Path)
 
     assert b"garbage" not in (directory / FILE).read_bytes()
     assert ["2"] == ids(file.read())
+
+
+def test_other_limits_count_from_the_next_entry_on(directory: Path) -> None:
+    file = AuditFile(directory)
+    file.append([entry(number) for number in range(8)])
+    file.limit(max_bytes=1_000_000, most_entries=8)
+    assert 8 == len(file.read())
+    file.append([entry(8)])
+    assert ["3", "4", "5", "6", "7", "8"] == ids(file.read())
+    file.limit(max_bytes=2 * len(entry(1).line), most_entries=8)
+    file.append([entry(9)])
+    assert ["9"] == ids(file.read())
 
 
 # A file system that doesn't take it.

@@ -97,6 +97,29 @@ async def test_each_entry_has_an_id_of_its_own(tmp_path: Path) -> None:
     assert 2 == len({each.id for each in found})
 
 
+async def test_other_limits_reach_the_file(tmp_path: Path) -> None:
+    log = Audit(tmp_path / "audit", lambda: 0.0)
+    log.limit(1_000_000, 2)
+    for _ in range(5):
+        await log.record("pin", ANN)
+    assert 1 == len(await log.entries())
+    log.limit(1, 100)
+    await log.record("pin", ANN)
+    assert 1 == len(await log.entries())
+    log.limit(1_000_000, 100)
+    await log.record("pin", ANN)
+    assert 2 == len(await log.entries())
+
+
+async def test_without_a_state_directory_other_limits_change_nothing() -> None:
+    log = audit(None)
+    log.limit(1, 1)
+    for _ in range(3):
+        await log.record("pin", ANN)
+
+    assert 3 == len(await log.entries())
+
+
 async def test_without_a_state_directory_entries_are_in_memory_within_a_limit() -> None:
     log = audit(None)
     for _ in range(module.MOST_UNWRITTEN + 1):

@@ -4,6 +4,7 @@ import attrs
 import pytest
 
 from vortexd.core.constraints import text_of
+from vortexd.settings.audit import AuditSettings
 from vortexd.settings.auth import AuthSettings
 from vortexd.settings.cluster import ClusterSettings
 from vortexd.settings.console import ConsoleSettings
@@ -34,6 +35,7 @@ def test_each_section_has_its_class_and_defaults() -> None:
         "monitor": MonitorSettings,
         "console": ConsoleSettings,
         "encryption": EncryptionSettings,
+        "audit": AuditSettings,
         "http": HttpSettings,
         "tracing": TracingSettings,
         "log": LogSettings,

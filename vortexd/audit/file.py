@@ -22,10 +22,11 @@ log = structlog.get_logger()
 # Increased when older readers could no longer understand the file.
 FORMAT = 1
 FILE, ASIDE, LOCK = "audit.jsonl", "audit.jsonl.unknown", "lock"
-# The limits of the file. If it is beyond one of them, a quarter of it is left out.
+# The limits of the file, unless the settings have others. If it is beyond one of them, a quarter of it is left out.
 MAX_BYTES = 4_194_304
 MOST_ENTRIES = 10_000
-# A file that is larger than this wasn't written by vortexd.
+# The largest file that the settings allow. A file of more than twice this size wasn't written by vortexd.
+LARGEST_BYTES = 67_108_864
 _ALIEN = 2
 # Seconds to wait for another worker that appends, and between two attempts.
 _PATIENCE, _PAUSE = 1.0, 0.01
@@ -43,6 +44,10 @@ class AuditFile:
         self._file = directory / FILE
         self._max_bytes = max_bytes
         self._most_entries = most_entries
+
+    def limit(self, max_bytes: int, most_entries: int) -> None:
+        """Put other limits in force. A file beyond them is shortened when the next entry is appended."""
+        self._max_bytes, self._most_entries = max_bytes, most_entries
 
     def append(self, entries: Sequence[Entry]) -> None:
         """Append entries, and return once they are on the disk.
@@ -104,7 +109,7 @@ class AuditFile:
             content = self._content()
         except FileNotFoundError:
             return None
-        reason = _problem(content) if content is not None else f"it is larger than {_ALIEN * MAX_BYTES} bytes"
+        reason = _problem(content) if content is not None else f"it is larger than {_ALIEN * LARGEST_BYTES} bytes"
         if reason is None:
             return content
         self._file.replace(self._directory / ASIDE)
@@ -118,9 +123,9 @@ class AuditFile:
 
     def _content(self) -> bytes | None:
         """Return the content of the file, or None if it is too large to be an audit log."""
-        if self._file.lstat().st_size > _ALIEN * MAX_BYTES:
+        if self._file.lstat().st_size > _ALIEN * LARGEST_BYTES:
             return None
-        return private_files.read(self._file, _ALIEN * MAX_BYTES)
+        return private_files.read(self._file, _ALIEN * LARGEST_BYTES)
 
     def _write(self, added: bytes, size: int) -> None:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW

@@ -58,6 +58,11 @@ class Audit:
         # Threads read and change `_unwritten`, too.
         self._lock = threading.Lock()
 
+    def limit(self, max_bytes: int, most_entries: int) -> None:
+        """Put other limits of the file in force, from the next entry on."""
+        if self._file is not None:
+            self._file.limit(max_bytes, most_entries)
+
     @property
     def is_stored(self) -> bool:
         """Whether entries are written to a file, so that they survive a restart."""

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 import attrs
 
 from ..core.constraints import described, setting, text_of
+from .audit import AuditSettings
 from .auth import AuthSettings
 from .cluster import ClusterSettings
 from .console import ConsoleSettings
@@ -104,6 +105,10 @@ class Settings:
             doc="The encryption key for values that begin with `{cipher}`, as Spring writes them. vortexd reads "
             "keys from files; this file never contains one."
         ),
+    )
+    audit: AuditSettings = attrs.field(
+        factory=AuditSettings,
+        metadata=described(doc="The audit log: who has changed something at this server, when, from where, and what."),
     )
     http: HttpSettings = attrs.field(factory=HttpSettings, metadata=described(doc="Spring's HTTP API."))
     overrides: Mapping[str, str] = attrs.field(
