@@ -17,7 +17,8 @@ from vortexd.core.model import Config, Json, Key, Names, Origin
 from vortexd.core.version import encode, version_of
 from vortexd.http import history as module
 from vortexd.http.history import History
-from vortexd.pipeline.key_history import HistoryPage, KeyChange, Kind, KnownLayer
+from vortexd.pipeline.key_history import HistoryPage, KeyChange
+from vortexd.pipeline.key_layers import Kind, KnownLayer
 from vortexd.pipeline.past_keys import Document
 
 TOKEN = "vt_" + "x" * 43

@@ -17,7 +17,8 @@ from vortexd.encryption.ciphers import AesEncryptor
 from vortexd.encryption.contract import OneKey
 from vortexd.encryption.decryptor import Decryptor
 from vortexd.pipeline import key_history as module
-from vortexd.pipeline.key_history import HistoryPage, KeyHistory, Kind, KnownLayer
+from vortexd.pipeline.key_history import HistoryPage, KeyHistory
+from vortexd.pipeline.key_layers import Kind, KnownLayer
 from vortexd.pipeline.past_keys import Document, Layers
 from vortexd.pipeline.state import State
 from vortexd.pipeline.timeline import MOST_LAYERS

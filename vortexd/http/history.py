@@ -16,7 +16,8 @@ from ..core.errors import RemoteError
 from ..core.flat_key import steps_about
 from ..core.model import Key
 from ..pipeline.comparison import members
-from ..pipeline.key_history import HistoryPage, KeyChange, Kind
+from ..pipeline.key_history import HistoryPage, KeyChange
+from ..pipeline.key_layers import Kind
 from ..pipeline.timeline import CURSOR
 from .endpoint import JSON, Endpoint, Request, Response
 from .key_queries import WITHOUT_FILES, Labelled, key_of, validated, without_files

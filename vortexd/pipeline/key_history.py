@@ -12,8 +12,7 @@ If the key can't be resolved at a commit, the server would have kept the documen
 changes nothing, and the next commit that can be resolved has the whole change.
 """
 
-import enum
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -26,10 +25,10 @@ from ..core.commits import Commit
 from ..core.errors import RemoteError, SourceError
 from ..core.flat_key import differ
 from ..core.model import Key, Origin
-from ..resolve.tree import ParsedFiles
-from .past_keys import Commits, Document, Layers, PastKey, PastKeys, commit_of
+from .key_layers import KeyLayers, Kind, KnownLayer, key_layers
+from .past_keys import Commits, Document, Layers, PastKey, PastKeys
 from .served import ServedState
-from .timeline import MOST_LAYERS, LayerCommits, Step, Timeline
+from .timeline import Step, Timeline
 
 log = structlog.get_logger()
 
@@ -41,20 +40,6 @@ SECONDS = 4.0
 PATIENCE = 4.0
 # The number of commits that are examined before other tasks run.
 _AT_ONCE = 100
-
-
-class Kind(enum.Enum):
-    """What the server knows of the past of a layer.
-
-    Attributes:
-        COMMITS: The commits of a repository.
-        VERSIONS: The versions that this server has published. They have no author and no message.
-        NONE: Nothing, so the layer counts as it is now.
-    """
-
-    COMMITS = "commits"
-    VERSIONS = "versions"
-    NONE = "none"
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -75,21 +60,6 @@ class KeyChange:
     label: str
 
 
-@attrs.frozen(slots=True)
-class KnownLayer:
-    """A layer that serves a key.
-
-    Attributes:
-        source: As `Files.root`.
-        count: The number of its commits or versions that the server knows.
-    """
-
-    source: str
-    label: str
-    kind: Kind
-    count: int
-
-
 @attrs.frozen(slots=True, eq=False)
 class HistoryPage:
     """A part of a history.
@@ -108,25 +78,6 @@ class HistoryPage:
     next: str | None
     is_complete: bool
     layers: Sequence[KnownLayer]
-
-
-@attrs.frozen(eq=False)
-class _Lines:
-    """The layers of a key.
-
-    Attributes:
-        timeline: The commits of those that have commits.
-        numbers: The numbers of these in the timeline, by label and position.
-        labels: For each number, the name of its label.
-        kinds: For each number, what its commits are.
-        known: All layers.
-    """
-
-    timeline: Timeline
-    numbers: Mapping[tuple[int, int], int]
-    labels: Sequence[str]
-    kinds: Sequence[Kind]
-    known: Sequence[KnownLayer]
 
 
 @attrs.define(eq=False)
@@ -200,7 +151,7 @@ class KeyHistory:
             RemoteError: No layer has commits, `after` isn't in the history, the commits can't be read now, or the server
                 is too busy.
         """
-        lines = await self._lines(layers, key)
+        lines = await key_layers(self._commits, layers, key)
         timeline = lines.timeline
         since, begun = timeline.places(after)
         walk = _Walk(timeline.steps, since, begun)
@@ -222,7 +173,7 @@ class KeyHistory:
         Raises:
             RemoteError: As in `page`.
         """
-        lines = await self._lines(layers, key)
+        lines = await key_layers(self._commits, layers, key)
         timeline = lines.timeline
         there = dict(enumerate(timeline.commits_at(timeline.number_of(commit))))
         async with self._turn():
@@ -232,7 +183,7 @@ class KeyHistory:
 
     async def commits_of(self, layers: Layers, key: Key) -> Sequence[Commit]:
         """Return the commits of the layers that serve a key, the newest first. Arguments and errors are as in `page`."""
-        return (await self._lines(layers, key)).timeline.commits
+        return (await key_layers(self._commits, layers, key)).timeline.commits
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
@@ -253,42 +204,10 @@ class KeyHistory:
         finally:
             self._reading.release()
 
-    async def _lines(self, layers: Layers, key: Key) -> _Lines:
-        """Find the commits of each layer. Raises the errors of `page`."""
-        found: list[LayerCommits] = []
-        numbers: dict[tuple[int, int], int] = {}
-        labels: list[str] = []
-        kinds: list[Kind] = []
-        known: list[KnownLayer] = []
-        for label, (name, stack) in enumerate(zip(key.labels, layers, strict=True)):
-            for position, layer in enumerate(stack):
-                root = layer.files.root
-                kind, commits = await self._commits_of(layer)
-                known.append(KnownLayer(root, name, kind, len(commits)))
-                if commits:
-                    numbers[label, position] = len(found)
-                    labels.append(name)
-                    kinds.append(kind)
-                    found.append(LayerCommits(root, commits))
-        if not found:
-            raise no_history()
-        if len(found) > MOST_LAYERS:
-            reason = f"a history needs at most {MOST_LAYERS} repositories and labels, and this key has {len(found)}"
-            raise RemoteError(reason, 404)
-        return _Lines(Timeline(found), numbers, labels, kinds, known)
-
-    async def _commits_of(self, layer: ParsedFiles) -> tuple[Kind, Sequence[Commit]]:
-        commit = commit_of(layer.files)
-        if commit is not None:
-            kind, found = Kind.COMMITS, self._commits.commits(layer.files.root, commit)
-        else:
-            kind, found = Kind.VERSIONS, await self._commits.versions(layer.files)
-        return (kind, found) if found else (Kind.NONE, ())
-
-    def _past(self, layers: Layers, key: Key, lines: _Lines) -> PastKeys:
+    def _past(self, layers: Layers, key: Key, lines: KeyLayers) -> PastKeys:
         return PastKeys(self._commits, self._served, key, layers, lines.numbers, self._resolving)
 
-    async def _go_on(self, walk: _Walk, past: PastKeys, lines: _Lines, part: str, limit: int) -> None:
+    async def _go_on(self, walk: _Walk, past: PastKeys, lines: KeyLayers, part: str, limit: int) -> None:
         """Walk until a limit of the page is reached, or to the last known commit."""
         await self._begin(walk, past, lines.timeline)
         while len(walk.changes) < limit and walk.resolved < MOST_RESOLVED and walk.bytes < MOST_BYTES:
@@ -306,7 +225,7 @@ class KeyHistory:
         walk.past = await past.read(there, newer)
         walk.newest = (newer or walk.past).document
 
-    async def _step(self, walk: _Walk, past: PastKeys, lines: _Lines, part: str) -> bool:
+    async def _step(self, walk: _Walk, past: PastKeys, lines: KeyLayers, part: str) -> bool:
         """Go on to an older commit that may have another document. Return False if there is none."""
         if not await walk.skip():
             return False
@@ -328,7 +247,7 @@ class KeyHistory:
             walk.bytes += len(change.old.body) + len(change.new.body)
         return walk.at < len(walk.steps)
 
-    async def _change(self, step: Step, old: Document, new: Document, lines: _Lines, part: str) -> KeyChange | None:
+    async def _change(self, step: Step, old: Document, new: Document, lines: KeyLayers, part: str) -> KeyChange | None:
         """Describe the change by a commit. Return None if `part` is the same."""
         if part:
             compare = partial(differ, old.body, new.body, part)
@@ -339,12 +258,6 @@ class KeyHistory:
         labels = ",".join(dict.fromkeys(lines.labels[number] for number in step.layers))
         subject = await self._commits.subject(root, step.commit.id) if kind is Kind.COMMITS else ""
         return KeyChange(step.commit.origin, subject, old, new, root, labels)
-
-
-def no_history() -> RemoteError:
-    """Return the error for a key of which nothing is known but its present files."""
-    reason = "no history of this key is known; a git source has one, and a directory with remember = true"
-    return RemoteError(reason, 404)
 
 
 def _late(reason: str) -> RemoteError:

@@ -27,7 +27,8 @@ from ..resolve.tree import ParsedFiles
 from ..settings.formats import FormatSettings
 from .former_commits import FormerCommits
 from .former_states import FormerSources, FormerStates, Limits
-from .key_history import HistoryPage, KeyHistory, no_history
+from .key_history import HistoryPage, KeyHistory
+from .key_layers import no_history
 from .past_keys import Commits, Document, Layers
 from .publication_log import report_undecryptable
 from .served import ServedState

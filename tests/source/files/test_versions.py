@@ -13,8 +13,9 @@ from structlog.testing import capture_logs
 from vortexd.core.commits import PastFiles
 from vortexd.core.model import Good
 from vortexd.source.files import versions as module
+from vortexd.source.files.kept_versions import FORMAT, Kept
 from vortexd.source.files.remembered import Remembered
-from vortexd.source.files.versions import FORMAT, Kept, Version, Versions, commits_of
+from vortexd.source.files.versions import Versions
 from vortexd.state import private_files
 
 ROOT = "file:/c/"
@@ -279,7 +280,7 @@ def test_a_crash_before_the_index_is_written_loses_nothing(disk: Disk, monkeypat
         raise SystemExit
 
     with monkeypatch.context() as patched:
-        patched.setattr(Versions, "_bounded", crash)
+        patched.setattr(module, "encoded", crash)
         with pytest.raises(SystemExit):
             disk.publish(a="2")
     disk.restart()
@@ -451,17 +452,3 @@ def test_a_content_that_is_not_kept_makes_its_version_unreadable_and_is_where_th
     assert [{"a": "1", "b": "12"}] == disk.states()
     disk.publish(a="2", b="12")
     assert [{"a": "2", "b": "12"}, {"a": "1", "b": "12"}] == disk.states()
-
-
-def test_versions_are_commits_without_authors() -> None:
-    kept = Kept({}, [Version("b", "t2", {"a.yml": None}), Version("a", "t1", {})])
-    newest, oldest = commits_of(kept)
-
-    assert ("b", "", "t2", "a", ["a.yml"]) == (
-        newest.id,
-        newest.origin.author,
-        newest.origin.time,
-        newest.parent,
-        [*newest.paths],
-    )
-    assert ("a", "unknown", []) == (oldest.id, oldest.parent, [*oldest.paths])

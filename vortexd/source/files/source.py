@@ -27,8 +27,9 @@ from .. import layout
 from ..base import Publish, Surroundings
 from ..memory import directory_for
 from ..status import SourceStatus
-from . import directory, refresh, versions
+from . import directory, refresh
 from .directory import Identity, Mark, Outline, Scan
+from .kept_versions import commits_of
 from .refresh import Known, Name
 from .remembered import Remembered
 from .settings import FilesSettings
@@ -123,7 +124,7 @@ class FilesSource:
         if self._versions is None:
             return ()
         kept = await threads.run_sync(self._versions.read, abandon_on_cancel=True, limiter=self._reading_versions)
-        return versions.commits_of(kept) if kept is not None else ()
+        return commits_of(kept) if kept is not None else ()
 
     async def version(self, files: Files, id: str, near: PastFiles | None) -> PastFiles | None:
         """See `base.VersionReader`."""

@@ -15,24 +15,21 @@ The invariant: the versions, the paths in them and the replaced contents are bou
 import hashlib
 import os
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
-import attrs
 import orjson
 import structlog
 
-from ...core.commits import Commit, PastFiles
-from ...core.model import Files, Origin
+from ...core.commits import PastFiles
+from ...core.model import Files
 from ...core.text import rfc3339
 from ...state import private_files
+from .kept_versions import Kept, Version, decoded, encoded
 
 log = structlog.get_logger()
 
-# Increased when older readers could no longer understand the index.
-FORMAT = 1
 DIRECTORY = "versions"
 # The limits: the number of versions, of the paths that they have changed, and of the bytes that these had before.
 MOST_VERSIONS = 100
@@ -43,49 +40,6 @@ _MAX_INDEX = 67_108_864
 _UNWRITTEN = "unwritten"
 _MAX_WARNED = 100
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-# The parent of the oldest version that is known.
-_UNKNOWN = "unknown"
-_ID = re.compile(r"[0-9a-f]{40}")
-
-
-@attrs.frozen
-class Version:
-    """One version of a directory.
-
-    Attributes:
-        id: Identifies it, as 40 hex digits.
-        time: When it was published, as RFC 3339, UTC.
-        before: The digests that its change has replaced, by path. None if there was no such file. It is empty for the
-            oldest version that is known.
-    """
-
-    id: str
-    time: str
-    before: Mapping[str, str | None]
-
-
-@attrs.frozen(eq=False)
-class Kept:
-    """The versions of a directory that are kept.
-
-    Attributes:
-        files: The digest of each path in the newest version. "" if the content isn't kept.
-        versions: The newest first.
-        sizes: The sizes of the replaced contents by their digests.
-    """
-
-    files: Mapping[str, str]
-    versions: Sequence[Version] = ()
-    sizes: Mapping[str, int] = attrs.field(factory=dict)
-
-    def at(self, id: str) -> dict[str, str] | None:
-        """Return the digests of all paths in a version, or None if it isn't kept."""
-        found: dict[str, str | None] = dict(self.files)
-        for each in self.versions:
-            if each.id == id:
-                return {path: digest for path, digest in found.items() if digest is not None}
-            found |= each.before
-        return None
 
 
 class Versions:
@@ -137,8 +91,9 @@ class Versions:
             private_files.check_private(self._directory)
             if kept is None:
                 self._set_aside()
-            after = self._bounded(self._added(kept or Kept({}), files, rfc3339(now, "seconds")))
-            private_files.replace(self._directory / _INDEX, _encoded(self._root, after))
+            after = self._added(kept or Kept({}), files, rfc3339(now, "seconds"))
+            after = after.bounded(self._most_versions, self._most_paths, self._max_bytes)
+            private_files.replace(self._directory / _INDEX, encoded(self._root, after))
             private_files.sync(self._directory)
             self._read = self._mark(), after
             if is_clean and kept is not None:
@@ -194,25 +149,6 @@ class Versions:
         except FileNotFoundError:
             return None
 
-    def _bounded(self, kept: Kept) -> Kept:
-        """Drop the oldest versions beyond the limits."""
-        versions: list[Version] = []
-        sizes: dict[str, int] = {}
-        paths = bytes = 0
-        for each in kept.versions[: self._most_versions]:
-            paths += len(each.before)
-            replaced = {digest for digest in each.before.values() if digest is not None}
-            more = {digest: kept.sizes[digest] for digest in replaced - sizes.keys()}
-            bytes += sum(more.values())
-            is_too_much = paths > self._most_paths or bytes > self._max_bytes
-            if is_too_much or len(versions) + 1 == self._most_versions:
-                # The state before this version isn't known.
-                versions.append(attrs.evolve(each, before={}))
-                break
-            versions.append(each)
-            sizes |= more
-        return Kept(kept.files, versions, sizes)
-
     def _set_aside(self) -> None:
         """Keep an unreadable index under another name. A newer version may have written it."""
         with suppress(FileNotFoundError):
@@ -237,7 +173,7 @@ class Versions:
             mark = self._mark()
             if self._read is None or self._read[0] != mark:
                 found = orjson.loads(private_files.read(self._directory / _INDEX, _MAX_INDEX))
-                self._read = mark, _decoded(found, self._root)
+                self._read = mark, decoded(found, self._root)
             return self._read[1]
         except FileNotFoundError:
             return None
@@ -286,46 +222,3 @@ class Versions:
             return False
         self._warned.add(problem)
         return True
-
-
-def commits_of(kept: Kept) -> Sequence[Commit]:
-    """Return the versions as commits without authors, the newest first."""
-    parents = [*(each.id for each in kept.versions[1:]), _UNKNOWN]
-    return [
-        Commit(Origin(each.id, "", each.time), parent, each.before.keys())
-        for each, parent in zip(kept.versions, parents, strict=True)
-    ]
-
-
-def _encoded(root: str, kept: Kept) -> bytes:
-    versions = [{"id": each.id, "time": each.time, "before": dict(each.before)} for each in kept.versions]
-    return orjson.dumps(
-        {"format": FORMAT, "root": root, "files": dict(kept.files), "versions": versions, "sizes": dict(kept.sizes)}
-    )
-
-
-def _decoded(found: Any, root: str) -> Kept:
-    """Check an index. Raises ValueError."""
-    try:
-        if found["format"] != FORMAT:
-            raise ValueError(f"it has format {found['format']}, but this version only reads format {FORMAT}")
-        versions = [Version(each["id"], each["time"], dict(each["before"])) for each in found["versions"]]
-        kept = Kept(dict(found["files"]), versions, dict(found["sizes"]))
-        is_right = found["root"] == root and versions and not versions[-1].before and _is_right(kept)
-    except (KeyError, TypeError, AttributeError):
-        is_right = False
-    if not is_right:
-        raise ValueError("it isn't an index of versions")
-    return kept
-
-
-def _is_right(kept: Kept) -> bool:
-    before = [digest for each in kept.versions for digest in each.before.values() if digest is not None]
-    return (
-        all(
-            isinstance(each.id, str) and _ID.fullmatch(each.id) and isinstance(each.time, str) for each in kept.versions
-        )
-        and all(isinstance(digest, str) and (not digest or _DIGEST.fullmatch(digest)) for digest in kept.files.values())
-        and all(isinstance(size, int) for size in kept.sizes.values())
-        and all(digest in kept.sizes for digest in before)
-    )
