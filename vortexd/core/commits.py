@@ -56,11 +56,11 @@ def named(commits: Sequence[Commit], name: str) -> Commit:
         return found[0]
     if found:
         raise RemoteError("several commits begin with this id; name more of its digits", 404)
-    raise RemoteError(f"no such commit among the newest {len(commits)} of this label", 404)
+    raise RemoteError(f"no such commit among the newest {len(commits)} commits and versions of this key", 404)
 
 
 def newest_until(commits: Sequence[Commit], moment: str) -> Commit:
-    """Return the newest commit that was committed at a moment or before it.
+    """Return the first commit that was committed at a moment or before it. They are ordered, the newest first.
 
     Args:
         moment: As `Origin.time`.
@@ -71,7 +71,7 @@ def newest_until(commits: Sequence[Commit], moment: str) -> Commit:
     for each in commits:
         if each.origin.time <= moment:
             return each
-    raise RemoteError(f"the newest {len(commits)} commits of this label are all newer", 404)
+    raise RemoteError(f"the newest {len(commits)} commits and versions of this key are all newer", 404)
 
 
 def subject_of(message: str) -> str:

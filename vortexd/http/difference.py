@@ -4,8 +4,8 @@ A side is a version of 16 hex digits, or a label. If it could be both, the prefi
 must be in the history of the key. If the history has no version before the current one, a git source can provide the old
 side. It is the configuration before the last commit that changed the key.
 
-With a git source, a side may also be `commit:ID` or `date:TIME`. This is the configuration at a commit of the label, or at
-the newest commit up to a time.
+If the key has a history, a side may also be `commit:ID` or `date:TIME`. This is the configuration at a commit of the label
+or a version of a directory, or at the newest one up to a time.
 """
 
 import re
