@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from ..repository import Repository
 from .browser import CHROMIUM, Page, open_page
 from .fleet import save
 from .process import Server
+from .test_history import has_history, shown, until
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium")
 
@@ -458,6 +460,25 @@ def committed(tmp_path: Path) -> tuple[Repository, str]:
     repository.commit({"billing.yml": BILLING.format(size=11)}, author="Grace <g@example.org>")
     source = f'[[source]]\nkind = "git"\nschemes = ["file"]\nuri = "{repository.uri}"\n'
     return repository, source
+
+
+async def test_versions_of_a_directory_from_before_are_listed(page: Page, tmp_path: Path) -> None:
+    (directory := tmp_path / "config").mkdir()
+    (file := directory / "billing.yml").write_text(BILLING.format(size=10))
+    settings = f'[server]\nbind = ["127.0.0.1:0"]\nstate_directory = "{tmp_path}/state"\n'
+    settings += f'[[source]]\nkind = "files"\npath = "{directory}"\n'
+    with Server(tmp_path / "x", settings=settings) as server:
+        path = "billing/default"
+        await trio.to_thread.run_sync(until, lambda: has_history(server, path))
+        file.write_text(BILLING.format(size=11))
+        await trio.to_thread.run_sync(until, lambda: bool(shown(server, path)))
+        await page.go(f"http://127.0.0.1:{server.port}/console/")
+        await page.wait(f"{ITEMS} >= 1")
+        first = await page.evaluate("document.querySelector('#change-list > li').innerText")
+
+    assert "billing:default:main" in first
+    assert re.search("version [0-9a-f]{8} of the directory", first)
+    assert "+ database.pool.size: 11" in first
 
 
 async def test_commits_from_before_are_listed_and_new_ones_are_above_them(page: Page, tmp_path: Path) -> None:
