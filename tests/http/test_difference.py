@@ -13,10 +13,11 @@ from tests.http.serving import Response, Serving, serving
 from vortexd.auth import Authority, Gate, Tokens, load_tokens
 from vortexd.auth.tokens import digest_of
 from vortexd.core.commits import Commit
-from vortexd.core.errors import FormatError, ResolveError, UnknownLabel
+from vortexd.core.errors import FormatError, RemoteError, ResolveError, UnknownLabel
 from vortexd.core.model import BrokenFile, Config, Json, Key, Names, Origin, Served
 from vortexd.core.version import version_of
 from vortexd.http.difference import Difference
+from vortexd.pipeline.key_history import HistoryPage, KeyChange
 from vortexd.pipeline.past_keys import Document
 
 TOKEN = "vt_" + "x" * 43
@@ -43,6 +44,8 @@ class FakeHistorian:
         self.asked: list[Key] = []
         self.asked_before: list[Key] = []
         self.former: Config | None = None
+        self.change: KeyChange | RemoteError = RemoteError("no history", 404)
+        self.asked_changes: list[tuple[Key, str, int, str]] = []
         self.broken: dict[Key, list[BrokenFile]] = {}
         self.error: Exception | None = None
         self._history: dict[Key, dict[str, bytes]] = {}
@@ -71,6 +74,12 @@ class FakeHistorian:
     async def before(self, key: Key) -> Config | None:
         self.asked_before.append(key)
         return self.former
+
+    async def changes(self, key: Key, part: str, limit: int, after: str) -> HistoryPage:
+        self.asked_changes.append((key, part, limit, after))
+        if isinstance(self.change, RemoteError):
+            raise self.change
+        return HistoryPage([self.change], 1, None, is_complete=True, layers=())
 
     async def document_at(
         self, key: Key, choose: Callable[[Sequence[Commit]], Commit]
@@ -324,6 +333,51 @@ async def test_a_commit_before_that_is_the_same_is_no_difference() -> None:
     answer, _ = await first(document={"a": 1})
 
     assert [] == json.loads(answer.body)["changes"]
+
+
+def replaced(old: int, new: int) -> KeyChange:
+    before, after = (config(KEY, {"a": number}) for number in (old, new))
+    documents = Document(before.version, before.body), Document(after.version, after.body)
+    return KeyChange(Origin("v1", "", ""), "", documents[0], documents[1], "file:/d/", "main")
+
+
+async def test_without_a_commit_before_it_is_the_document_that_the_newest_change_has_replaced() -> None:
+    async with differing() as (http, line):
+        line.put(Key("cart", "dev", "main"), {"a": 1})
+        line.change = replaced(0, 1)
+        answer = await http.ask("/api/v1/diff/cart/dev")
+        body = json.loads(answer.body)
+        assert [(Key("cart", "dev", "main"), "", 1, "")] == line.asked_changes
+
+    assert ({"label": "main", "version": VERSIONS[0]}, [a(0, 1)]) == (body["from"], body["changes"])
+
+
+async def test_a_newest_change_that_has_not_led_to_the_current_version_is_not_used() -> None:
+    async with differing() as (http, line):
+        line.put(Key("cart", "dev", "main"), {"a": 1})
+        line.change = replaced(0, 2)
+        answer = await http.ask("/api/v1/diff/cart/dev")
+
+    assert 404 == answer.status
+    assert "no version before it is known" in json.loads(answer.body)["message"]
+
+
+async def test_a_history_that_can_not_be_read_now_is_503() -> None:
+    async with differing() as (http, line):
+        line.put(Key("cart", "dev", "main"), {"a": 1})
+        line.change = RemoteError("busy", 503)
+        answer = await http.ask("/api/v1/diff/cart/dev")
+
+    assert 503 == answer.status
+
+
+async def test_the_history_is_not_asked_for_the_version_before_a_former_one() -> None:
+    async with differing() as (http, line):
+        line.change = replaced(0, 0)
+        answer = await http.ask(f"/api/v1/diff/shop/dev?to={line.versions[0]}")
+        assert [] == line.asked_changes
+
+    assert 404 == answer.status
 
 
 async def test_without_a_commit_before_the_error_says_since_when_it_would_be_known() -> None:

@@ -158,6 +158,9 @@ def test_a_directory_has_versions_across_restarts_and_of_the_time_between(worker
             compared["from"]["commit"],
             [(each["path"], each["old"], each["new"]) for each in compared["changes"]],
         )
+        # This process hasn't published a version before the current one.
+        compared = get(server, "/api/v1/diff/orders/dev")
+        assert [("/size", 2, 3)] == [(each["path"], each["old"], each["new"]) for each in compared["changes"]]
         compared = get(server, f"/api/v1/diff/orders/dev?from=date:{oldest['time']}")
         assert compared["from"]["commit"] in (first, newest["commit"])
 

@@ -2,7 +2,8 @@
 
 A side is a version of 16 hex digits, or a label. If it could be both, the prefix `version:` or `label:` decides. A version
 must be in the history of the key. If the history has no version before the current one, a git source can provide the old
-side. It is the configuration before the last commit that changed the key.
+side. It is the configuration before the last commit that changed the key. For other keys with a history of commits or
+versions, it is the one that their newest change has replaced.
 
 If the key has a history, a side may also be `commit:ID` or `date:TIME`. This is the configuration at a commit of the label
 or a version of a directory, or at the newest one up to a time.
@@ -27,6 +28,7 @@ from ..core.diff import steps
 from ..core.errors import FormatError, RemoteError, ResolveError
 from ..core.model import BrokenFile, Config, Key
 from ..pipeline.comparison import members, table
+from ..pipeline.key_history import HistoryPage
 from ..pipeline.past_keys import Document
 from .broken import unreadable
 from .endpoint import JSON, Endpoint, Request, Response
@@ -53,6 +55,10 @@ class Historian(Labelled, Protocol):
 
     async def before(self, key: Key) -> Config | None:
         """The configuration of a key before the last commit that changed it; None if it isn't known."""
+        ...
+
+    async def changes(self, key: Key, part: str, limit: int, after: str) -> HistoryPage:
+        """A page of the commits that changed a key; see `history`."""
         ...
 
     async def document_at(
@@ -230,10 +236,26 @@ class Difference(Endpoint):
         at = order.index(side.version) if side.version in order else 0
         if at > 0:
             return _Side(side.key, order[at - 1], history[order[at - 1]])
-        former = await self._line.before(side.key) if side.version == current.version else None
-        if former is None:
-            raise RemoteError(f"no version before it is known since {self._since}; {_known(history, current)}", 404)
-        return _Side(side.key, former.version, former.body, former.revision)
+        if side.version == current.version:
+            former = await self._line.before(side.key)
+            if former is not None:
+                return _Side(side.key, former.version, former.body, former.revision)
+            if (found := await self._replaced(side)) is not None:
+                return _Side(side.key, found.version, found.body)
+        raise RemoteError(f"no version before it is known since {self._since}; {_known(history, current)}", 404)
+
+    async def _replaced(self, side: _Side) -> Document | None:
+        """Return the document that the newest change in the key's history has replaced.
+
+        Return None if the key has no history, or if its newest change hasn't led to this side.
+        """
+        try:
+            page = await self._line.changes(side.key, "", 1, "")
+        except RemoteError as error:
+            if error.status != 404:
+                raise
+            return None
+        return next((each.old for each in page.changes if each.new.version == side.version), None)
 
 
 def _form(request: Request, name: str) -> str:
