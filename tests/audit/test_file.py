@@ -172,6 +172,15 @@ def test_lines_that_are_no_entries_are_left_out_with_the_oldest(directory: Path)
     assert ["2"] == ids(file.read())
 
 
+def test_a_file_at_a_limit_is_not_shortened(directory: Path) -> None:
+    size = len(entry(1).line)
+    file = AuditFile(directory)
+    file.limit(max_bytes=2 * size + len(b'{"format":1}\n'), most_entries=2)
+    file.append([entry(1), entry(2)])
+
+    assert ["1", "2"] == ids(file.read())
+
+
 def test_other_limits_count_from_the_next_entry_on(directory: Path) -> None:
     file = AuditFile(directory)
     file.append([entry(number) for number in range(8)])

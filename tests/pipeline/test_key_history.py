@@ -352,6 +352,16 @@ async def test_the_oldest_commit_that_is_known_may_not_be_the_first() -> None:
     assert (2, None, False) == (page.searched, page.next, page.is_complete)
 
 
+@pytest.mark.parametrize("has_root", [True, False])
+async def test_the_oldest_commits_may_not_change_the_key(has_root: bool) -> None:
+    shop = Repository({"x.txt": "1"}, {"x.txt": "2"}, {"shop.yml": "a: 1"}, {"x.txt": "3"}, has_root=has_root)
+    page = await shop.page()
+
+    assert [(2, b"{}", b'{"a":1}')] == steps(page)
+    assert (4, None, has_root) == (page.searched, page.next, page.is_complete)
+    assert [3, 1] == shop.read
+
+
 @pytest.mark.parametrize("after", ["x", "1-2", f"{1:040x}", "F" * 40 + "-" + "f" * 40, f"{1:040x}-{0:040x}-"])
 async def test_what_is_no_place_in_a_history_is_400(after: str) -> None:
     with pytest.raises(RemoteError) as caught:

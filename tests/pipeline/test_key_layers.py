@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import pytest
+import trio
 
 from tests.fakes import NoVersions
 from vortexd.core.commits import Commit, PastFiles
@@ -45,7 +46,7 @@ async def test_each_layer_has_commits_or_versions_or_nothing() -> None:
         [layer("git:/a/", "c1"), layer("file:/x/"), layer("git:/unknown/", "c2")],
         [layer("file:/d/"), layer("git:/b/", None, "c3")],
     ]
-    found = await key_layers(Sources(), labels, Key("shop", "dev", "main,fix"))
+    found = await key_layers(Sources(), labels, Key("shop", "dev", "main,fix"), trio.CapacityLimiter(1))
 
     assert [
         KnownLayer("git:/a/", "main", Kind.COMMITS, 1),
@@ -63,7 +64,7 @@ async def test_each_layer_has_commits_or_versions_or_nothing() -> None:
 @pytest.mark.parametrize("labels", [[[]], [[layer("file:/x/"), layer("git:/unknown/", "c2")]]])
 async def test_without_any_past_there_is_no_history(labels: list[list[ParsedFiles]]) -> None:
     with pytest.raises(RemoteError) as caught:
-        await key_layers(Sources(), labels, SHOP)
+        await key_layers(Sources(), labels, SHOP, trio.CapacityLimiter(1))
 
     assert (404, no_history().reason) == (caught.value.status, caught.value.reason)
 
@@ -72,8 +73,8 @@ async def test_without_any_past_there_is_no_history(labels: list[list[ParsedFile
 async def test_only_layers_with_a_past_are_limited(count: int, is_allowed: bool) -> None:
     labels = [[*(layer(f"git:/{number}/", "c") for number in range(count)), *(layer("file:/x/") for _ in range(9))]]
     if is_allowed:
-        assert count == len((await key_layers(Sources(), labels, SHOP)).numbers)
+        assert count == len((await key_layers(Sources(), labels, SHOP, trio.CapacityLimiter(1))).numbers)
         return
     with pytest.raises(RemoteError, match="at most 8 repositories and labels, and this key has 9") as caught:
-        await key_layers(Sources(), labels, SHOP)
+        await key_layers(Sources(), labels, SHOP, trio.CapacityLimiter(1))
     assert 404 == caught.value.status

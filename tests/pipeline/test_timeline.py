@@ -8,7 +8,7 @@ import pytest
 from vortexd.core.commits import Commit
 from vortexd.core.errors import RemoteError
 from vortexd.core.model import Origin
-from vortexd.pipeline.timeline import CURSOR, MOST_LAYERS, LayerCommits, Timeline
+from vortexd.pipeline.timeline import CURSOR, MOST_LAYERS, LayerCommits, Timeline, timeline_of
 
 ONE, OTHER = "git:/one/", "git:/other/"
 
@@ -29,7 +29,7 @@ def commits(text: str, *, is_whole: bool = True) -> Sequence[Commit]:
 
 def timeline(*layers: tuple[str, str], unknown: int | None = None) -> Timeline:
     """Make a timeline of layers with roots and commits. `unknown` is the layer whose oldest commits aren't known."""
-    return Timeline(
+    return timeline_of(
         [LayerCommits(root, commits(text, is_whole=number != unknown)) for number, (root, text) in enumerate(layers)]
     )
 

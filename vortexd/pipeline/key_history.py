@@ -137,6 +137,8 @@ class KeyHistory:
         self._commits = commits
         self._reading = reading
         self._resolving = resolving
+        # Nothing else runs in this thread, so an unknown place is answered at once.
+        self._ordering = trio.CapacityLimiter(1)
 
     async def page(self, layers: Layers, key: Key, part: str, limit: int, after: str) -> HistoryPage:
         """Read a page of the history of a key.
@@ -151,7 +153,7 @@ class KeyHistory:
             RemoteError: No layer has commits, `after` isn't in the history, the commits can't be read now, or the server
                 is too busy.
         """
-        lines = await key_layers(self._commits, layers, key)
+        lines = await key_layers(self._commits, layers, key, self._ordering)
         timeline = lines.timeline
         since, begun = timeline.places(after)
         walk = _Walk(timeline.steps, since, begun)
@@ -173,7 +175,7 @@ class KeyHistory:
         Raises:
             RemoteError: As in `page`.
         """
-        lines = await key_layers(self._commits, layers, key)
+        lines = await key_layers(self._commits, layers, key, self._ordering)
         timeline = lines.timeline
         there = dict(enumerate(timeline.commits_at(timeline.number_of(commit))))
         async with self._turn():
@@ -183,7 +185,7 @@ class KeyHistory:
 
     async def commits_of(self, layers: Layers, key: Key) -> Sequence[Commit]:
         """Return the commits of the layers that serve a key, the newest first. Arguments and errors are as in `page`."""
-        return (await key_layers(self._commits, layers, key)).timeline.commits
+        return (await key_layers(self._commits, layers, key, self._ordering)).timeline.commits
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:

@@ -8,12 +8,14 @@ import enum
 from collections.abc import Mapping, Sequence
 
 import attrs
+import trio
 
+from ..aio import threads
 from ..core.commits import Commit
 from ..core.errors import RemoteError
 from ..core.model import Files, Key
 from .past_keys import Commits, Layers, commit_of
-from .timeline import MOST_LAYERS, LayerCommits, Timeline
+from .timeline import MOST_LAYERS, LayerCommits, Timeline, timeline_of
 
 
 class Kind(enum.Enum):
@@ -64,11 +66,12 @@ class KeyLayers:
     known: Sequence[KnownLayer]
 
 
-async def key_layers(sources: Commits, layers: Layers, key: Key) -> KeyLayers:
+async def key_layers(sources: Commits, layers: Layers, key: Key, ordering: trio.CapacityLimiter) -> KeyLayers:
     """Find the commits and versions of each layer.
 
     Args:
         layers: The layers of each label of the key, as they are now.
+        ordering: Limits the threads that order the commits.
 
     Raises:
         RemoteError: No layer has any, or too many have some.
@@ -93,7 +96,8 @@ async def key_layers(sources: Commits, layers: Layers, key: Key) -> KeyLayers:
     if len(found) > MOST_LAYERS:
         reason = f"a history needs at most {MOST_LAYERS} repositories and labels, and this key has {len(found)}"
         raise RemoteError(reason, 404)
-    return KeyLayers(Timeline(found), numbers, labels, kinds, known)
+    timeline = await threads.run_sync(timeline_of, found, abandon_on_cancel=True, limiter=ordering)
+    return KeyLayers(timeline, numbers, labels, kinds, known)
 
 
 async def _commits_of(sources: Commits, files: Files) -> tuple[Kind, Sequence[Commit]]:

@@ -11,7 +11,6 @@ any more.
 
 import re
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 
 import attrs
 
@@ -54,27 +53,24 @@ class Step:
     layers: tuple[int, ...]
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(slots=True, eq=False)
 class Timeline:
-    """The commits of all layers of a key.
+    """The commits of all layers of a key; `timeline_of` makes it.
 
     Attributes:
         layers: The layers that have commits.
+        steps: All steps, the newest first.
     """
 
     layers: Sequence[LayerCommits]
-
-    @cached_property
-    def steps(self) -> Sequence[Step]:
-        """All steps, the newest first."""
-        return list(self._merged())
+    steps: Sequence[Step]
 
     @property
     def is_complete(self) -> bool:
         """Whether the last step is a first commit, so that no older commit is unknown."""
         return self.steps[-1].commit.parent is None
 
-    @cached_property
+    @property
     def commits(self) -> Sequence[Commit]:
         """The commits of all steps, each once."""
         return list({step.commit.id: step.commit for step in self.steps}.values())
@@ -135,32 +131,41 @@ class Timeline:
             for layer, position in zip(self.layers, positions, strict=True)
         ]
 
-    def _merged(self) -> Iterator[Step]:
-        """Yield the newest commit among those that the layers have next."""
-        positions = [0] * len(self.layers)
-        heads = [layer.commits[0] for layer in self.layers]
-        # A layer without further commits has the time "", which is older than all others.
-        times = [head.origin.time for head in heads]
-        while newest := max(times):
-            # Of several layers with this time, the first counts.
-            first = times.index(newest)
-            commit, root = heads[first], self.layers[first].root
+
+def timeline_of(layers: Sequence[LayerCommits]) -> Timeline:
+    """Order the commits of some layers. With several layers of 1,000 commits that takes milliseconds."""
+    return Timeline(layers, list(_merged(layers)))
+
+
+def _merged(layers: Sequence[LayerCommits]) -> Iterator[Step]:
+    """Yield the newest commit among those that the layers have next."""
+    positions = [0] * len(layers)
+    heads = [layer.commits[0] for layer in layers]
+    # A layer without further commits has the time "", which is older than all others.
+    times = [head.origin.time for head in heads]
+    while newest := max(times):
+        # Of several layers with this time, the first counts.
+        first = times.index(newest)
+        commit = heads[first]
+        together: tuple[int, ...] = (first,)
+        if times.count(newest) > 1:
+            same = layers[first].root, commit.id
             together = tuple(
                 number
-                for number, head in enumerate(heads)
-                if times[number] and head.id == commit.id and self.layers[number].root == root
+                for number, time in enumerate(times)
+                if time == newest and (layers[number].root, heads[number].id) == same
             )
-            yield Step(commit, together)
-            for number in together:
-                positions[number] += 1
-                commits = self.layers[number].commits
-                if positions[number] < len(commits):
-                    heads[number] = commits[positions[number]]
-                    times[number] = heads[number].origin.time
-                elif commit.parent is not None:
-                    return
-                else:
-                    times[number] = ""
+        yield Step(commit, together)
+        for number in together:
+            positions[number] += 1
+            commits = layers[number].commits
+            if positions[number] < len(commits):
+                heads[number] = commits[positions[number]]
+                times[number] = heads[number].origin.time
+            elif commit.parent is not None:
+                return
+            else:
+                times[number] = ""
 
 
 def _text(ids: Sequence[str | None]) -> str:
