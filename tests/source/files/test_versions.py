@@ -273,6 +273,18 @@ def test_an_older_vortexd_does_no_harm_but_the_history_begins_anew(disk: Disk) -
     assert set() == disk.blobs()
 
 
+def test_copies_of_an_older_vortexd_are_where_the_history_begins(disk: Disk) -> None:
+    versions = disk.open()
+    for own in (None, versions, None, versions):
+        disk.restart()
+        disk.memory.versions = own
+        for _ in range(2):
+            disk.publish(a=str(disk.now))
+
+    newest = [str(START + 60 * number) for number in (6, 5)]
+    assert [{"a": text} for text in newest] == disk.states()
+
+
 def test_a_crash_before_the_index_is_written_loses_nothing(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     disk.publish(a="1")
 
