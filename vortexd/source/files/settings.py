@@ -79,8 +79,9 @@ class FilesSettings(SourceSettings):
         more="The copy is in the directory `remembered` below `server.state_directory`. It contains the bytes of "
         "the source, so encrypted values stay encrypted. Only vortexd's user can read it. It contains at "
         "most 64 MiB for each source. Files beyond that are not copied. Of former versions it contains the newest 100, "
-        "with at most 8 MiB of contents that were replaced. vortexd never serves a deleted file "
-        "from it. If vortexd runs without a settings file, and $STATE_DIRECTORY is not set, it writes no "
+        "with at most 8 MiB of contents that were replaced. So it contains deleted files for some time. vortexd never "
+        "serves them, but histories and comparisons show their values to each token that may read the configuration. "
+        "If vortexd runs without a settings file, and $STATE_DIRECTORY is not set, it writes no "
         "copy. If you remove the source from the settings, vortexd removes its copy. Repositories need no "
         'copy: see "Broken files" in vortexd-api(7).',
     )
