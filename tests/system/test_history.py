@@ -177,3 +177,37 @@ def test_two_labels_are_one_history(repository: Repository, tmp_path: Path) -> N
             (each["commit"], each["label"]) for each in page["commits"]
         ]
         assert page["complete"]
+
+
+def test_a_kill_while_versions_are_written_leaves_a_history_without_a_gap(tmp_path: Path) -> None:
+    (directory := tmp_path / "directory").mkdir()
+    file = directory / "orders.yml"
+    made = settings(tmp_path / "state", f'[[source]]\nkind = "files"\npath = "{directory}"\nquiet_one_file = 0\n')
+    number = 0
+    file.write_text("size: 0\n")
+    for attempt in range(2):
+        with Server(tmp_path / f"run {attempt}", settings=made) as server:
+            until(lambda: has_history(server, "orders/dev"))
+            end = time.monotonic() + 0.6 + attempt / 10
+            while time.monotonic() < end:
+                number += 1
+                (part := directory / ".part").write_text(f"size: {number}\n")
+                part.replace(file)
+                time.sleep(0.005)
+            server.process.kill()
+            server.process.wait()
+    with Server(tmp_path / "last", settings=made) as server:
+        until(lambda: newest(server) == number)
+        found = get(server, "/api/v1/history/orders/dev?limit=100")["commits"]
+        sizes = [(each["changes"][0]["old"], each["changes"][0]["new"]) for each in found]
+        log = (tmp_path / "vortexd.log").read_text()
+
+    assert len(sizes) > 3
+    assert [new for _, new in sizes[1:]] == [old for old, _ in sizes[:-1]]
+    assert sorted(sizes, reverse=True) == sizes
+    assert "unreadable" not in log
+
+
+def newest(server: Server) -> int:
+    found = shown(server, "orders/dev")
+    return int(found[0][1][0].removeprefix("/size=")) if found else 0
