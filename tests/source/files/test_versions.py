@@ -231,6 +231,27 @@ def test_the_oldest_versions_are_dropped_beyond_a_number_of_bytes(tmp_path: Path
 
     assert count == len(disk.states())
     assert None not in disk.states()
+    assert set(disk.kept.sizes) == disk.blobs()
+
+
+def test_a_content_that_is_larger_than_all_versions_may_be_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk(tmp_path / "x", max_bytes=9)
+    disk.publish(a="1" * 10, b="1")
+    monkeypatch.setattr(os, "link", lambda former, *more, **options: pytest.fail(f"{former} was kept"))
+    disk.publish(a="2" * 10, b="1")
+
+    assert [{"a": "2" * 10, "b": "1"}] == disk.states()
+
+
+def test_a_history_that_begins_anew_leaves_no_contents(tmp_path: Path) -> None:
+    disk = Disk(tmp_path / "x", max_bytes=9)
+    disk.publish(a="1", b="1" * 10, c="2", d="3")
+    disk.publish(a="4", b="4" * 10, c="5", d="6")
+
+    assert 1 == len(disk.states())
+    assert set() == disk.blobs()
 
 
 def test_a_content_that_several_versions_replaced_counts_once(tmp_path: Path) -> None:

@@ -91,13 +91,14 @@ class Versions:
             private_files.check_private(self._directory)
             if kept is None:
                 self._set_aside()
-            after = self._added(kept or Kept({}), files, rfc3339(now, "seconds"))
-            after = after.bounded(self._most_versions, self._most_paths, self._max_bytes)
+            added = self._added(kept or Kept({}), files, rfc3339(now, "seconds"))
+            after = added.bounded(self._most_versions, self._most_paths, self._max_bytes)
             private_files.replace(self._directory / _INDEX, encoded(self._root, after))
             private_files.sync(self._directory)
             self._read = self._mark(), after
-            if is_clean and kept is not None:
-                self._remove(kept.sizes.keys() - after.sizes.keys())
+            # If the history begins anew, contents may have been kept that no version names.
+            if is_clean and len(added.versions) > 1:
+                self._remove(added.sizes.keys() - after.sizes.keys())
             else:
                 self._remove_all_but(after.sizes)
             self._is_clean = True
