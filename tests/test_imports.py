@@ -17,7 +17,7 @@ ALLOWED = {
     "fleet": "core settings",
     "cluster": "aio core fleet settings",
     "encryption": "core settings",
-    "state": "aio fleet",
+    "state": "aio core fleet",
     "audit": "aio core state",
     "source": "aio cluster core settings state",
     "net": "core settings",

@@ -142,6 +142,7 @@ LATE = [
     "vortexd.gate.lines",
     "vortexd.gate.places",
     "vortexd.gate.validation",
+    "vortexd.state.accepted_files",
     # Commands that don't serve.
     "vortexd.cli.commands",
     "vortexd.process.installation",

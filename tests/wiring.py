@@ -14,6 +14,7 @@ from vortexd.observe.publication import Publication
 from vortexd.pipeline.broadcast import Broadcaster, Subscriber
 from vortexd.pipeline.encoder import Encoder
 from vortexd.pipeline.former_states import FormerSources
+from vortexd.pipeline.gated import Accepted
 from vortexd.pipeline.key_usage import KeyUsage
 from vortexd.pipeline.order import Order
 from vortexd.pipeline.past_keys import Commits
@@ -58,6 +59,7 @@ class Wired:
         sources: FormerSources | None = None,
         commits: Commits | None = None,
         rules: Sequence[Rules] = (),
+        accepted: Accepted | None = None,
     ) -> None:
         formats = formats or FormatSettings()
         history = history or HistorySettings()
@@ -85,6 +87,7 @@ class Wired:
             collector=collector,
             order=self.order,
             gate=PublicationGate(rules),
+            accepted=accepted,
         )
         parts = self.store, self.key_usage, self.registry, self.broadcaster, self.encoder, self.reader, collector
         self.pipeline = pipeline(*parts, self.order)

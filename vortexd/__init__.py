@@ -14,7 +14,8 @@ Each package says in its __init__.py what arrives, what leaves and what it never
     cluster/     several vortexd as one: the store that they share, etcd's engine, membership, and hints to fetch
     settings/    vortexd.toml as frozen classes, and the files that it names
     encryption/  Spring's ciphers, read and written
-    state/       what survives a restart: what instances have acknowledged, and files of vortexd's own user
+    state/       what survives a restart: what instances have acknowledged, what the gate has accepted, and files of
+                 vortexd's own user
     source/      files/ and git/: directories and repositories as whole immutable states
     resolve/     bytes to documents within bounds, Spring's order, one nested document; pure
     gate/        judges new configurations by JSON Schemas and commands, before they are published

@@ -83,6 +83,7 @@ from .settings.server import Address, parse_address
 from .settings.state_directory import fleet_directory
 from .source.base import FormerReader, Publish
 from .source.composite import Sources, open_sources
+from .state.accepted import AcceptedStates
 from .state.acknowledgements import Acknowledgements
 
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ class Process:
         own: Files that are never served, in addition to the files that settings name.
         memory: Where the server keeps the last good content of directories, or None if it keeps no state.
         audit: The directory of the audit log, which all workers share, or None if it is only in memory.
+        accepted: Where the server keeps the states that the gate has accepted, or None if it keeps no state.
         trace: Called with each publication; None if tracing is off.
     """
 
@@ -116,6 +118,7 @@ class Process:
     memory: Path | None = None
     trace: Callable[[Publication], None] | None = None
     audit: Path | None = None
+    accepted: Path | None = None
 
 
 @attrs.frozen(eq=False)
@@ -133,6 +136,7 @@ class Stages:
     pipeline: Pipeline
     collector: Collector
     order: Order
+    accepted: AcceptedStates
 
 
 @attrs.frozen(eq=False)
@@ -368,6 +372,9 @@ def _stages(settings: Settings, keyring: Keyring, metrics: Metrics, process: Pro
         gate=PublicationGate(rules),
     )
     collector = Collector()
+    accepted = AcceptedStates(process.accepted, sources)
+    if not rules and process.accepted is not None and os.path.exists(process.accepted):
+        accepted.forget()
     publisher = Publisher(
         settings.formats,
         store,
@@ -382,9 +389,12 @@ def _stages(settings: Settings, keyring: Keyring, metrics: Metrics, process: Pro
         collector=collector,
         order=order,
         gate=PublicationGate(rules),
+        accepted=accepted,
     )
     pipeline = Pipeline(store, key_usage, registry, broadcaster, encoder, reader, collector, order)
-    return Stages(store, registry, key_usage, fleet, encoder, sources, reader, publisher, pipeline, collector, order)
+    return Stages(
+        store, registry, key_usage, fleet, encoder, sources, reader, publisher, pipeline, collector, order, accepted
+    )
 
 
 def _routes(

@@ -27,7 +27,7 @@ from .process import imports, systemd
 from .process.late_signals import LateSignals
 from .process.peers import Peers, WorkerSlot
 from .settings.root import Settings
-from .settings.state_directory import audit_directory, fleet_directory
+from .settings.state_directory import accepted_directory, audit_directory, fleet_directory
 
 log = structlog.get_logger()
 
@@ -78,11 +78,11 @@ def run(
     inherited = Inherited(tuple(listening)) if slot else inherit(os.environ, os.getpid())
     files = load_named_files(settings, bound_addresses(settings, inherited), os.environ)
     notifier = peers.notifier or systemd.Notifier(os.environ, os.getpid())
-    audit = audit_directory(memory)
-    own = [str(each) for each in (file, memory, fleet_directory(memory), audit) if each is not None]
+    audit, accepted = audit_directory(memory), accepted_directory(memory)
+    own = [str(each) for each in (file, memory, fleet_directory(memory), audit, accepted) if each is not None]
     sys.setswitchinterval(_SWITCH_INTERVAL)
     with tracing(settings.tracing) as trace, LateSignals(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as late:
-        process = Process(inherited, notifier, peers, own, memory, trace, audit)
+        process = Process(inherited, notifier, peers, own, memory, trace, audit, accepted)
 
         async def serve() -> None:
             daemon = Daemon(build(settings, files, read or (lambda: settings), process))
@@ -122,6 +122,7 @@ class Daemon:
                     root.start_soon(self._parts.stand_in.run, self._stages.publisher.publish, name="stand-in")
                 root.start_soon(self._stages.publisher.run)
                 root.start_soon(self._stages.collector.run)
+                root.start_soon(self._stages.accepted.run)
                 root.start_soon(self._announce, started, urls)
                 trio.lowlevel.add_instrument(LoopLag(self._parts.metrics.loop_late))
                 root.start_soon(self._process.peers.run)

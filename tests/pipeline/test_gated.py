@@ -85,6 +85,25 @@ async def documents(whole: Wired, *keys: Key) -> list[Any]:
     return [(await whole.reader.read(key)).document for key in keys]
 
 
+class Memory:
+    """The accepted states of an earlier process, and those that were noted."""
+
+    def __init__(self, **labels: Files) -> None:
+        self.labels = labels
+        self.noted: list[Any] = []
+
+    def note(self, labels: Any) -> None:
+        self.noted.append(labels)
+
+    def forget(self) -> None:
+        self.noted.append("forgotten")
+
+    async def recall(self, label: str, newest: Files) -> Files | None:
+        await trio.lowlevel.checkpoint()
+        found = self.labels.get(label)
+        return newest if found is not None and found.contents == newest.contents else found
+
+
 def events(logs: Any, *names: str) -> list[Any]:
     return [each for each in logs if each["event"] in names]
 
@@ -485,6 +504,196 @@ async def test_other_limits_of_parsing_publish_what_the_sources_have_and_not_wha
 
     assert ["c2"] == [each.state for each in whole.reader.refusals.values()]
     assert [{"port": 1}] == await documents(whole, SHOP)
+
+
+# A restart.
+
+
+async def test_after_a_restart_a_refused_label_is_served_from_its_accepted_files() -> None:
+    memory = Memory(main=files("c1", shop="port: 1", other="a: 1"), dev=files("c1", shop="port: 1"))
+    whole = Wired(rules=[rules()], accepted=memory, now=lambda: 7.0)
+    with capture_logs() as logs:
+        await whole.publisher.publish(
+            trees(
+                main=files("c2", shop="port: hunter2", other="a: 2", new="a: 1"),
+                dev=files("c2", shop="port: 2"),
+                fresh=files("c2", shop="port: x"),
+            )
+        )
+
+    dev, fresh = (attrs.evolve(SHOP, label=label) for label in ("dev", "fresh"))
+    assert [{"port": 1}, {"port": 2}, {"port": "x"}] == await documents(whole, SHOP, dev, fresh)
+    assert [{"a": 1}] == await documents(whole, Key("other", "default", "main"))
+    served = whole.store.served
+    assert served is not None
+    assert Key("new", "default", "main") not in served.listing.keys
+    refusal = whole.reader.refusals["main"]
+    assert ("c2", 1, 7.0) == (refusal.state, refusal.count, refusal.since)
+    assert ["c2"] == [each["state"] for each in events(logs, "label held back")]
+    # The label that isn't remembered is served and reported, as ever.
+    assert {"main"} == whole.reader.refusals.keys()
+    assert {"fresh"} == whole.publisher.gated.standing.keys()
+    assert ["fresh"] == [each["label"] for each in events(logs, "served configuration breaks the gate's rules")]
+    assert [served.tree.labels] == memory.noted
+    assert "hunter2" not in str(logs)
+
+    await whole.publisher.publish(trees(main=files("c3", shop="port: 3"), dev=files("c2", shop="port: 2")))
+    assert {} == whole.reader.refusals
+    assert [{"port": 3}] == await documents(whole, SHOP)
+
+
+async def test_after_a_restart_a_state_that_keeps_the_rules_is_published_at_once() -> None:
+    whole = Wired(rules=[rules()], accepted=Memory(main=files("c1", shop="port: 1")))
+    await whole.publisher.publish(tree("c2", shop="port: 2"))
+
+    assert {} == whole.reader.refusals
+    assert [{"port": 2}] == await documents(whole, SHOP)
+    await whole.publisher.publish(tree("c3", shop="port: x"))
+    assert [{"port": 2}] == await documents(whole, SHOP)
+
+
+async def test_after_a_restart_the_accepted_state_stays_served_although_it_breaks_the_rules(judged: list[str]) -> None:
+    memory = Memory(main=files("c1", shop="port: x"), dev=files("c1", shop="port: x", other="a: 1"))
+    whole = Wired(rules=[rules()], accepted=memory)
+    await whole.publisher.publish(
+        trees(main=files("c1", shop="port: x"), dev=files("c2", shop="port: x", other="a: 2"))
+    )
+
+    assert {} == whole.reader.refusals
+    assert {"main", "dev"} == whole.publisher.gated.standing.keys()
+    # Only the key that has changed is judged before the publication. Then all are examined once.
+    assert "other:default:dev" == judged[0]
+    assert 4 == len(judged)
+    await whole.publisher.publish(trees(main=files("c1", shop="port: y"), dev=files("c2", shop="port: y")))
+    assert {"main", "dev"} == whole.reader.refusals.keys()
+
+
+async def test_after_a_restart_with_the_accepted_files_nothing_is_judged_before_the_publication(
+    judged: list[str],
+) -> None:
+    whole = Wired(rules=[rules()], accepted=Memory(main=files(shop="port: x")))
+    await whole.publisher.publish(tree(shop="port: x"))
+
+    assert ["shop:default:main"] == judged
+    assert {} == whole.reader.refusals
+
+
+async def test_after_a_restart_a_gate_that_cannot_judge_refuses_and_tries_again(
+    monkeypatch: pytest.MonkeyPatch, nursery: trio.Nursery
+) -> None:
+    done = trio.Event()
+    whole = Wired(
+        rules=[rules()], accepted=Memory(main=files("c1", shop="port: 1")), on_publication=lambda _: done.set()
+    )
+
+    def failing(*_: object) -> Any:
+        raise Failure("can't validate: it hangs")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Judge, "findings", failing)
+        await whole.publisher.publish(tree("c2", shop="port: 2"))
+        assert [{"port": 1}] == await documents(whole, SHOP)
+        assert "can't validate: it hangs" == whole.reader.refusals["main"].failure
+    monkeypatch.setattr(module, "_AGAIN", 0.0)
+    done = trio.Event()
+    nursery.start_soon(whole.publisher.run)
+    await done.wait()
+
+    assert [{"port": 2}] == await documents(whole, SHOP)
+
+
+async def test_after_a_restart_a_commit_cannot_delete_the_gate_of_the_accepted_state() -> None:
+    accepted = with_schema(json.dumps(PORT), shop="port: 1").labels["main"]
+    whole = Wired(rules=[rules(None, has_source_schemas=True)], accepted=Memory(main=accepted))
+    await whole.publisher.publish(tree(shop="port: x"))
+
+    assert [{"port": 1}] == await documents(whole, SHOP)
+    assert {"main"} == whole.reader.refusals.keys()
+
+
+async def test_after_a_restart_a_broken_accepted_file_is_not_replaced_by_refused_content() -> None:
+    whole = Wired(rules=[rules()], accepted=Memory(main=files("c1", shop="port: [", other="a: 1")))
+    await whole.publisher.publish(tree("c2", shop="port: x", other="a: 2"))
+
+    assert [{"a": 1}] == await documents(whole, Key("other", "default", "main"))
+    with pytest.raises(FormatError):
+        await whole.reader.read(SHOP)
+
+
+async def test_after_a_restart_an_administrator_can_let_the_refused_state_through() -> None:
+    whole = Wired(rules=[rules()], accepted=Memory(main=files("c1", shop="port: 1")))
+    await whole.publisher.publish(tree("c2", shop="port: x"))
+    await whole.publisher.let_through("main", "c2", "ada", "why")
+
+    assert [{"port": "x"}] == await documents(whole, SHOP)
+    assert {} == whole.reader.refusals
+
+
+async def test_a_label_that_is_read_later_also_begins_with_its_accepted_files(judged: list[str]) -> None:
+    """A git source reads some labels only when a client asks for them."""
+    memory = Memory(
+        dev=files("c1", shop="port: 1", odd="port: x"),
+        old=files("c1", shop="port: x"),
+        good=files("c1", shop="port: 1"),
+    )
+    whole = Wired(rules=[rules()], accepted=memory)
+    main = files("c1", shop="port: 1")
+    await whole.publisher.publish(trees(main=main))
+    deliveries: list[Any] = []
+    key = attrs.evolve(SHOP, label="dev")
+    judged.clear()
+    with capture_logs() as logs:
+        await whole.publisher.publish(
+            trees(
+                main=main,
+                dev=files("c2", shop="port: y", odd="port: x"),
+                old=files("c1", shop="port: x"),
+                good=files("c2", shop="port: 2"),
+                new=files("c2", shop="port: x"),
+            )
+        )
+
+    assert "shop:default:main" not in judged
+    assert [{"port": 1}, {"port": "x"}] == await documents(whole, key, attrs.evolve(SHOP, label="old"))
+    assert [{"port": 2}] == await documents(whole, attrs.evolve(SHOP, label="good"))
+    # A label that isn't remembered isn't served if it is refused.
+    assert {"dev", "new"} == whole.reader.refusals.keys()
+    with pytest.raises(UnknownLabel):
+        await whole.reader.read(attrs.evolve(SHOP, label="new"))
+    assert {"dev", "old"} == whole.publisher.gated.standing.keys()
+    standing = events(logs, "served configuration breaks the gate's rules")
+    assert ["dev", "old"] == sorted(each["label"] for each in standing)
+    assert [] == deliveries
+    await whole.publisher.publish(trees(main=main, dev=files("c3", shop="port: 3", odd="port: x")))
+    assert [{"port": 3}] == await documents(whole, key)
+
+
+async def test_what_is_served_is_remembered_and_forgotten_once_there_is_no_gate() -> None:
+    memory = Memory()
+    whole = Wired(accepted=memory)
+    await whole.publisher.publish(tree("c1", shop="port: x"))
+    assert [] == memory.noted
+    await whole.publisher.judge_by([rules()])
+    assert whole.store.served is not None
+    first = whole.store.served.tree.labels
+    assert first is memory.noted[-1]
+    await whole.publisher.publish(tree("c2", shop="port: y"))
+    assert ["c1"] == [each.revision for each in memory.noted[-1].values()]
+    await whole.publisher.let_through("main", "c2", "ada", "why")
+    assert ["c2"] == [each.revision for each in memory.noted[-1].values()]
+    await whole.publisher.judge_by([])
+    count = len(memory.noted)
+    assert ["forgotten"] == memory.noted[-1:]
+    await whole.publisher.publish(tree("c3", shop="port: z"))
+
+    assert count == len(memory.noted)
+
+
+async def test_without_a_gate_nothing_is_recalled() -> None:
+    whole = Wired(accepted=Memory(main=files("c1", shop="port: 1")))
+    await whole.publisher.publish(tree("c2", shop="port: x"))
+
+    assert [{"port": "x"}] == await documents(whole, SHOP)
 
 
 # Keys that are first read later.

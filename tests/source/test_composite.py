@@ -669,3 +669,41 @@ async def test_versions_are_asked_of_the_directory_with_that_root(
     assert second is not None
     assert ((two.root, "v2", first), two) == (second.snapshot, second.files)
     assert ([], None) == ([*await sources.versions(git)], await sources.version(git, "v1", None))
+
+
+async def test_a_state_is_read_by_the_first_source_with_that_root_that_has_the_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uris = ("https://git.example/a.git", "https://user:secret@git.example/b.git", "https://git.example/b.git")
+    settings = Settings(source=(*(GitSettings(uri=uri) for uri in uris), FilesSettings(path=str(tmp_path))))
+    sources = open_sources(settings, {"STATE_DIRECTORY": str(tmp_path)}, Random(1))
+    asked: list[GitSource] = []
+
+    async def state_at(source: GitSource, commit: str) -> Files:
+        asked.append(source)
+        if source is not sources._sources[2] or commit == "c2":
+            raise SourceError(f"it has no {commit}")
+        return Files({}, revision=commit)
+
+    monkeypatch.setattr(GitSource, "state_at", state_at)
+    root = "https://git.example/b.git/"
+    assert "c1" == (await sources.state_at(root, "c1")).revision
+    assert [*sources._sources[1:3]] == asked
+    with pytest.raises(SourceError, match="^it has no c2$"):
+        await sources.state_at(root, "c2")
+    with pytest.raises(SourceError, match="^no source has the commit$"):
+        await sources.state_at(f"file:{tmp_path}/", "c1")
+
+
+def test_the_bytes_of_a_directory_may_be_copied_unless_its_settings_say_otherwise(tmp_path: Path) -> None:
+    settings = Settings(
+        source=(
+            FilesSettings(path="/srv/a"),
+            FilesSettings(path="/srv/b", remember=False),
+            GitSettings(uri="https://git.example/a.git"),
+        )
+    )
+    sources = open_sources(settings, {}, Random(1), memory=tmp_path)
+    roots = ("file:/srv/a/", "file:/srv/b/", "https://git.example/a.git/")
+
+    assert [True, False, True] == [sources.may_copy(root) for root in roots]

@@ -11,7 +11,7 @@ import pytest
 
 from ..repository import Repository
 from .process import Server
-from .test_broken import ask, git_settings, until
+from .test_broken import ask, files_settings, git_settings, until
 
 SCHEMA = '{"properties": {"port": {"type": "integer"}}, "required": ["port"]}'
 
@@ -67,3 +67,82 @@ def validators(pid: int) -> list[int]:
                 found.append(child)
             found += validators(child)
     return found
+
+
+def settings_of(kind: str, directory: Path, workers: int = 1) -> tuple[str, Any]:
+    """Settings with a gate on a source of a kind, and a function that changes the source and returns its state."""
+    schema = directory / "port.schema.json"
+    schema.write_text(SCHEMA)
+    if kind == "git":
+        repository = Repository(directory / "config.git")
+        settings = git_settings(directory / "state", repository)
+    else:
+        (directory / "config").mkdir()
+        settings = files_settings(directory / "config", directory / "state")
+
+    def change(text: str) -> None:
+        if kind == "git":
+            repository.commit({"shop.yml": text})
+        else:
+            (directory / "config" / "new").write_text(text)
+            (directory / "config" / "new").rename(directory / "config" / "shop.yml")
+
+    settings = settings.replace("workers = 1\n", "").replace("[server]\n", f"[server]\nworkers = {workers}\n")
+    return f'{settings}[[gate]]\nschemas = ["{schema}"]\ntimeout = 30.0\n', change
+
+
+def port(server: Server) -> Any:
+    return ask(server, "/shop/default")[1]["propertySources"][0]["source"]["port"]
+
+
+@pytest.mark.parametrize("kind", ["git", "files"])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_restart_does_not_publish_what_was_refused(tmp_path: Path, kind: str, workers: int) -> None:
+    settings, change = settings_of(kind, tmp_path, workers)
+    change("port: 1\n")
+    accepted = tmp_path / "state" / "accepted"
+    with Server(tmp_path / "x", settings=settings) as server:
+        until(lambda: len([*accepted.glob("*.json")]) == 1)
+        before = next(accepted.glob("*.json")).read_bytes()
+        change("port: 2\n")
+        until(lambda: next(accepted.glob("*.json")).read_bytes() != before)
+        change("port: hunter2\n")
+        until(lambda: all(gates(server)))
+        # Nothing at the end of the process is needed.
+        server.stop(signal.SIGKILL)
+    for _ in range(2):
+        with Server(tmp_path / "x", settings=settings) as server:
+            assert 2 == port(server)
+            until(lambda: all(len(each) == 1 for each in gates(server)))
+            assert "hunter2" not in server.output()
+            assert 0 == server.stop()
+    # A state that comes while the server doesn't run is judged, too.
+    change("port: hunter3\n")
+    with Server(tmp_path / "x", settings=settings) as server:
+        assert 2 == port(server)
+        change("port: 3\n")
+        until(lambda: port(server) == 3)
+        until(lambda: gates(server) == [[]] * workers)
+
+
+def test_what_is_not_remembered_is_served_and_reported(tmp_path: Path) -> None:
+    settings, change = settings_of("git", tmp_path)
+    change("port: 1\n")
+    accepted = tmp_path / "state" / "accepted"
+    with Server(tmp_path / "x", settings=settings) as server:
+        until(lambda: len([*accepted.glob("*.json")]) == 1)
+        change("port: x\n")
+        until(lambda: all(gates(server)))
+        assert 0 == server.stop()
+    [index] = accepted.glob("*.json")
+    index.write_bytes(b"garbage")
+    with Server(tmp_path / "x", settings=settings) as server:
+        assert "x" == port(server)
+        until(lambda: "served configuration breaks the gate's rules" in server.output())
+        assert "accepted state unreadable" in server.output()
+        until(lambda: index.read_bytes().startswith(b'{"format":1'))
+        assert 0 == server.stop()
+    # Without a gate, the states are removed: they would be out of date.
+    with Server(tmp_path / "x", settings=settings.partition("[[gate]]")[0]) as server:
+        until(lambda: [] == [*accepted.glob("*.json")])
+        assert "x" == port(server)

@@ -4,24 +4,28 @@ A prepared state arrives from the publisher. The same state leaves, in which eac
 served state. The invariant: a label is served from its new files only if the gate has accepted every changed key that
 reads them, or if the state was served before the gate's rules came into force. Such a state is reported.
 
+A state is served before the rules also if it was so before the process started. `Accepted` remembers the states that
+were served last. A label begins with its remembered state, if its newest files are refused.
+
 A changed key counts if it is in the listing or in use. Other keys are judged when they are first read; see `reader`.
 """
 
 import hashlib
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
 import attrs
 import structlog
 
 from ..core.errors import RemoteError
-from ..core.model import Config, Files, Key
+from ..core.model import Config, Files, Key, Tree
 from ..gate.finding import MOST_FINDINGS, Finding, Refusal
 from ..gate.gate import PublicationGate, Rules, Verdict
 from ..resolve.alterations import Alterations, alterations
 from ..resolve.listing import list_keys
-from ..resolve.tree import ParsedTree
+from ..resolve.tree import ParsedFiles, ParsedTree
+from ..settings.formats import FormatSettings
 from .dependencies import Dependencies
 from .served import ServedState
 from .state import State
@@ -29,6 +33,7 @@ from .store import Staged, Store, stage
 
 log = structlog.get_logger()
 InThread = Callable[..., Awaitable[Any]]
+Parse = Callable[[Tree, ParsedTree, FormatSettings], Awaitable[ParsedTree]]
 # At most this many findings of one label are logged.
 _LOGGED = 5
 
@@ -41,11 +46,43 @@ class Admitted:
         served: The state, in which refused labels have their former files.
         altered: Its differences from the served state.
         ready: The keys that are resolved already, or None.
+        recalled: The labels that begin with a remembered state. What is served of them hasn't been examined yet.
     """
 
     served: ServedState
     altered: Alterations | None
     ready: Staged | None = None
+    recalled: frozenset[str] = frozenset()
+
+
+class Accepted(Protocol):
+    """Remembers the accepted states of labels beyond the end of the process."""
+
+    def note(self, labels: Mapping[str, Files]) -> None:
+        """Remember the files of all labels that are served."""
+        ...
+
+    def forget(self) -> None:
+        """Forget everything, because there is no gate any more."""
+        ...
+
+    async def recall(self, label: str, newest: Files) -> Files | None:
+        """Return the files of a label that were accepted last, or None. If `newest` is the same, return it."""
+        ...
+
+
+class NothingAccepted:
+    """Remembers nothing."""
+
+    def note(self, labels: Mapping[str, Files]) -> None:
+        """See `Accepted`."""
+
+    def forget(self) -> None:
+        """See `Accepted`."""
+
+    async def recall(self, label: str, newest: Files) -> Files | None:
+        """See `Accepted`."""
+        return None
 
 
 @attrs.frozen
@@ -65,15 +102,26 @@ class GatedPublications:
         store: The served state. This class changes nothing in it.
         in_thread: Runs a function in a thread.
         now: Returns the seconds since the epoch.
+        accepted: Remembers accepted states.
+        parse: Parses a tree within limits, and repairs it. Labels with the same files as in the parsed tree are its
+            objects.
     """
 
     def __init__(
-        self, gate: PublicationGate, store: Store, in_thread: InThread, now: Callable[[], float] = time.time
+        self,
+        gate: PublicationGate,
+        store: Store,
+        in_thread: InThread,
+        now: Callable[[], float],
+        accepted: Accepted,
+        parse: Parse,
     ) -> None:
         self._gate = gate
         self._store = store
         self._in_thread = in_thread
         self._now = now
+        self._accepted = accepted
+        self._parse = parse
         # The keys of the listing that the gate judges, with their configurations in the served state.
         self._configs: dict[Key, Config] = {}
         self._dependencies = Dependencies()
@@ -113,9 +161,49 @@ class GatedPublications:
             altered: The differences from the served state, or None if nothing is served.
             before: The served state, or None.
         """
-        if not self.is_on or before is None or altered is None:
+        if not self.is_on:
             self._held.clear()
             return Admitted(prepared, altered)
+        recalled = await self._recalled(prepared, before)
+        if not recalled and before is not None and altered is not None:
+            return await self._judged(prepared, altered, before)
+        if all(prepared.tree.labels[label] is files for label, files in recalled.items()) and before is None:
+            self._held.clear()
+            return Admitted(prepared, altered)
+        former = await self._former(prepared, before, recalled)
+        found = await self._judged(prepared, alterations(former.state.labels, prepared.state.labels), former)
+        labels = found.served.state.labels
+        if before is None:
+            return attrs.evolve(found, altered=None, ready=None)
+        return attrs.evolve(found, altered=alterations(before.state.labels, labels), recalled=frozenset(recalled))
+
+    async def _recalled(self, prepared: ServedState, before: ServedState | None) -> dict[str, Files]:
+        """Return the remembered states of the labels that this process hasn't served yet."""
+        served = before.tree.labels if before is not None else {}
+        new = {label: files for label, files in prepared.tree.labels.items() if label not in served}
+        found = {label: await self._accepted.recall(label, files) for label, files in new.items()}
+        return {label: files for label, files in found.items() if files is not None}
+
+    async def _former(
+        self, prepared: ServedState, before: ServedState | None, recalled: Mapping[str, Files]
+    ) -> ServedState:
+        """Return the state as if the remembered labels had been served until now. It is what new files are compared with.
+
+        If nothing is served yet, a label without a remembered state counts as served, so that it isn't judged.
+        """
+        served = before.tree.labels if before is not None else prepared.tree.labels
+        tree = attrs.evolve(prepared.tree, labels={**served, **recalled})
+        parsed = await self._parse(attrs.evolve(tree, labels=recalled), prepared.parsed, prepared.formats)
+        known = before.state.labels if before is not None else prepared.state.labels
+        state = attrs.evolve(prepared.state, labels={**known, **parsed.labels})
+        listing = await self._in_thread(list_keys, ParsedTree(state.labels, state.default_label), prepared.listing)
+        former = ServedState(tree, state, listing, prepared.formats)
+        keys = [key for key in listing.keys if before is None or not recalled.keys().isdisjoint(key.labels)]
+        await self._learn(former, keys)
+        return former
+
+    async def _judged(self, prepared: ServedState, altered: Alterations, before: ServedState) -> Admitted:
+        """Judge a prepared state by its differences from the served one, and hold back the labels that are refused."""
         for label in self._held.keys() - prepared.tree.labels.keys():
             del self._held[label]
         held = {
@@ -219,6 +307,7 @@ class GatedPublications:
     def committed(self, admitted: Admitted, before: ServedState | None, now: ServedState) -> None:
         """Note what was committed, and log what the gate has decided."""
         former = before.refusals if before is not None else {}
+        self.remember(now)
         if self.is_on:
             self._note(admitted, now)
         for label, refusal in now.refusals.items():
@@ -284,32 +373,52 @@ class GatedPublications:
         before, self._standing = self._standing, {}
         if not self.is_on:
             return
-        listed = served.listing.keys
-        keys: Mapping[Key, Config | None] = {
-            key: self._store.find(key) for key in {*listed, *self._store} if self._gate.judges(key)
-        }
-        ready: Staged = await self._in_thread(stage, served, keys, time.perf_counter, served.state, keys)
-        configs = []
-        for key, config in ready.configs.items():
-            is_kept = key in ready.kept
-            if key in listed:
-                self._settle(key, None if is_kept else config)
-            if config is not None and not is_kept:
-                configs.append(config)
-        labels = served.state.labels
-        verdicts = await self._gate.judge(configs, labels, labels)
-        for label, files in labels.items():
-            unusable = await self._gate.unusable(None, files, label)
-            verdicts[label] = _both(unusable, verdicts.get(label, Verdict()))
-        self._standing = {label: each for label, each in verdicts.items() if not each.accepts}
+        await self._examine(served, {*served.listing.keys, *self._store}, served.state.labels)
         for label, each in self._standing.items():
             if before.get(label) != each:
                 report_standing(label, each)
+
+    async def examine_labels(self, served: ServedState, labels: Collection[str]) -> None:
+        """Judge what is served under some labels, and report what breaks the rules. It stays served."""
+        found = {label: served.state.labels[label] for label in labels if label in served.state.labels}
+        keys = [key for key in {*served.listing.keys, *self._store} if not found.keys().isdisjoint(key.labels)]
+        await self._examine(served, keys, found)
+        for label in found.keys() & self._standing.keys():
+            report_standing(label, self._standing[label])
+
+    async def _examine(self, served: ServedState, keys: Iterable[Key], labels: Mapping[str, ParsedFiles]) -> None:
+        """Judge keys as they are served, and the schemas in labels. Note what breaks the rules."""
+        configs = await self._learn(served, keys)
+        verdicts = await self._gate.judge(configs, served.state.labels, served.state.labels)
+        for label, files in labels.items():
+            unusable = await self._gate.unusable(None, files, label)
+            verdicts[label] = _both(unusable, verdicts.get(label, Verdict()))
+        self._standing |= {label: each for label, each in verdicts.items() if not each.accepts}
+
+    async def _learn(self, served: ServedState, keys: Iterable[Key]) -> list[Config]:
+        """Resolve those keys that the gate judges, and keep the listed ones for the next publication."""
+        known: dict[Key, Config | None] = {key: self._store.find(key) for key in keys if self._gate.judges(key)}
+        ready: Staged = await self._in_thread(stage, served, known, time.perf_counter, served.state, known)
+        configs = []
+        for key, config in ready.configs.items():
+            is_kept = key in ready.kept
+            if key in served.listing.keys:
+                self._settle(key, None if is_kept else config)
+            if config is not None and not is_kept:
+                configs.append(config)
+        return configs
 
     async def replace(self, rules: Sequence[Rules]) -> None:
         """Put other rules in force. Labels that are held back are judged again by the next publication."""
         await self._gate.replace(rules)
         self._held.clear()
+        if not self.is_on:
+            self._accepted.forget()
+
+    def remember(self, served: ServedState) -> None:
+        """Remember what is served, for the next start."""
+        if self.is_on:
+            self._accepted.note(served.tree.labels)
 
     def let_through(self, label: str, state: str, by: str, reason: str) -> None:
         """Let the next publication publish a state of a label that is held back.

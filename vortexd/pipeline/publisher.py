@@ -32,7 +32,7 @@ from ..resolve.tree import ParsedFiles, ParsedTree
 from ..settings.formats import FormatSettings
 from .broadcast import Broadcaster, Subscriber
 from .dependencies import is_altered
-from .gated import Admitted, GatedPublications
+from .gated import Accepted, Admitted, GatedPublications, NothingAccepted
 from .key_usage import KeyUsage
 from .last_good import LastGood
 from .order import Order
@@ -78,6 +78,7 @@ class Publisher:
         collector: Pauses the garbage collector during large publications.
         order: Numbers the publications, if this server belongs to a cluster.
         gate: Judges publications before their commits, or None.
+        accepted: Remembers the states that the gate has accepted, or None.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class Publisher:
         collector: Collector | None = None,
         order: Order | None = None,
         gate: PublicationGate | None = None,
+        accepted: Accepted | None = None,
     ) -> None:
         self._formats = formats
         self._order = order or Order()
@@ -116,7 +118,9 @@ class Publisher:
         # down.
         self._threads = trio.CapacityLimiter(1)
         self._last_good = LastGood(self._in_thread)
-        self._gated = GatedPublications(gate or PublicationGate(), store, self._in_thread, now)
+        self._gated = GatedPublications(
+            gate or PublicationGate(), store, self._in_thread, now, accepted or NothingAccepted(), self._parse_accepted
+        )
         # The newest tree of the sources. If the gate holds labels back, it isn't the served tree.
         self._newest: Tree | None = None
         self._incomplete = trio.Event()
@@ -198,6 +202,7 @@ class Publisher:
                 await self._publish(self._tree_again(served), served.parsed)
             assert self._store.served is not None  # it was served before
             await self._gated.examine(self._store.served)
+            self._gated.remember(self._store.served)
 
     async def let_through(self, label: str, state: str, by: str, reason: str) -> None:
         """Publish a state of a label that the gate holds back.
@@ -283,6 +288,8 @@ class Publisher:
         self._metrics.labels_held_back(len(now.refusals))
         if before is None:
             await self._gated.examine(now)
+        elif admitted.recalled:
+            await self._gated.examine_labels(now, admitted.recalled)
         if self._is_unjudged(now):
             self._incomplete.set()
 
@@ -300,6 +307,13 @@ class Publisher:
         if any(filled.labels[label] is not files for label, files in parsed.labels.items()):
             found = await self._in_thread(_compared, tree, self._formats, filled, before, empty)
         return found
+
+    async def _parse_accepted(self, tree: Tree, near: ParsedTree, formats: FormatSettings) -> ParsedTree:
+        """Parse and repair a tree that was accepted by an earlier process; see `GatedPublications`."""
+        # Today's content must not replace a file that was broken in that state.
+        nothing = ParsedTree({}, tree.default_label)
+        parsed = await self._in_thread(parse_all, tree, formats, near, nothing)
+        return await LastGood(self._in_thread).fill(parsed, near, formats)
 
     def _few(self, before: ServedState | None, now: State) -> "_Few | None":
         """Return the keys that the store keeps, if they are so few that a thread can stage them right after parsing."""

@@ -203,6 +203,24 @@ class VersionReader(Protocol):
 
 
 @runtime_checkable
+class StateReader(Protocol):
+    """A source that can read a commit as it reads a label."""
+
+    @property
+    def root(self) -> str:
+        """The root of the files from this source, as in `Files.root`."""
+        ...
+
+    async def state_at(self, commit: str) -> Files:
+        """Read a commit, with its history. It doesn't wait for a publication of the source.
+
+        Raises:
+            SourceError: It can't be read.
+        """
+        ...
+
+
+@runtime_checkable
 class CommitOrder(Protocol):
     """A source whose states are commits, each with a history."""
 

@@ -36,6 +36,7 @@ from .base import (
     Refreshable,
     Rememberer,
     Source,
+    StateReader,
     Surroundings,
     VersionReader,
 )
@@ -274,6 +275,26 @@ class Sources:
     def has_commits(self, root: str) -> bool:
         """Return whether the files with this root come from a source that has commits here."""
         return any(isinstance(each, CommitOrder) and each.root == root for each in self._sources)
+
+    def may_copy(self, root: str) -> bool:
+        """Return whether the bytes of the source with this root may be copied to the state directory."""
+        found = [each for each in self._sources if each.status.report().root == root]
+        return all(each.remembered_root is not None for each in found if isinstance(each, Rememberer))
+
+    async def state_at(self, root: str, commit: str) -> Files:
+        """Read a commit as the source with this root reads a label. It doesn't wait for a publication.
+
+        Raises:
+            SourceError: No source can read it.
+        """
+        failure = SourceError("no source has the commit")
+        for each in self._sources:
+            if isinstance(each, StateReader) and each.root == root:
+                try:
+                    return await each.state_at(commit)
+                except SourceError as error:
+                    failure = error
+        raise failure
 
     def is_current(self, root: str) -> bool:
         """Return whether no source with this root has failed in its last attempt."""

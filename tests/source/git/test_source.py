@@ -1391,3 +1391,30 @@ async def test_a_commit_is_the_same_whether_git_or_the_history_says_how_it_diffe
 
     # Only for the commit that changed a link.
     assert 1 == len(is_asked)
+
+
+async def test_a_commit_is_read_as_a_label_is_even_during_a_publication(repository: Repository, tmp_path: Path) -> None:
+    """The publication that needs it holds the lock of the reader."""
+    first = repository.commit({"orders.yml": "b: 2\n"})
+    link = repository.commit({"l.yml": "orders.yml"}, modes={"l.yml": "120000"})
+    async with running(repository.uri, tmp_path / "state") as found:
+        label = (await found.tree(1)).labels["main"]
+        repository.commit({"orders.yml": "b: 3\n"})
+        await found.fetched()
+        async with found.source._reader._reading:
+            with trio.fail_after(20):
+                state = await found.source.state_at(link)
+                older = await found.source.state_at(first)
+        with pytest.raises(SourceError):
+            await found.source.state_at("0" * 40)
+
+    assert (label.contents, label.unreadable, label.root) == (state.contents, state.unreadable, state.root)
+    assert (label.revision, label.origin) == (state.revision, state.origin)
+    assert label.edits is not None
+    assert state.edits is not None
+    assert label.edits.last(["orders.yml"]) == state.edits.last(["orders.yml"])
+    assert label.edits.last(["l.yml"]) == state.edits.last(["l.yml"])
+    assert first == older.revision
+    assert "l.yml" not in older.contents
+    assert state.past is not None
+    assert [b"b: 1\n", None] == [each.content async for each in state.past.contents("orders.yml")]

@@ -170,6 +170,15 @@ class TreeAssembly:
         files = Files(snapshot.contents, snapshot.unreadable, revision=origin.commit, origin=origin)
         return PastFiles(files, {link: way.through for link, way in snapshot.ways.items()}, snapshot)
 
+    async def state_at(self, commit: str) -> Files:
+        """See `base.StateReader`. The search paths are those of the label "".
+
+        Raises:
+            SourceError: It can't be read or served.
+        """
+        snapshot = await self._snapshots.read(commit, None, ())
+        return self._files("", Loaded(commit, snapshot, await self._histories.read(commit)))
+
     def _changes(self, newer: str, older: str) -> Mapping[str, str | None] | None:
         """Return the changes from a commit to an older one of the same label, as `Snapshots.read` takes them.
 

@@ -60,10 +60,14 @@ class MirrorReader:
         # The task that holds this lock may use the mirror's objects, and publish.
         self._reading = trio.Lock()
         self.objects = Objects(mirror.git, settings.read_timeout)
-        snapshots = Snapshots(mirror, self.objects, settings)
-        self._assembly = TreeAssembly(name, mirror, snapshots, Histories(mirror), settings, status, notices)
+        self._assembly = self._assembly_of(self.objects)
         self.noticed = 0.0
         self.unpacked = 0
+
+    def _assembly_of(self, objects: Objects) -> TreeAssembly:
+        mirror, settings = self._mirror, self._settings
+        snapshots = Snapshots(mirror, objects, settings)
+        return TreeAssembly(self._name, mirror, snapshots, Histories(mirror), settings, self._status, self._notices)
 
     @property
     def has_published(self) -> bool:
@@ -143,6 +147,11 @@ class MirrorReader:
             async with self._reading:
                 return await read()
         raise SourceError(f"a commit of {self._name} wasn't read within {self._settings.read_timeout:g} s")
+
+    async def state_at(self, commit: str) -> Files:
+        """See `base.StateReader`. The publication that needs this holds the lock, so it has objects of its own."""
+        async with Objects(self._mirror.git, self._settings.read_timeout) as objects:
+            return await self._assembly_of(objects).state_at(commit)
 
     async def is_before(self, commit: str, other: str) -> bool | None:
         """See `base.CommitOrder`. This doesn't wait for a publication."""

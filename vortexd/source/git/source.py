@@ -139,6 +139,10 @@ class GitSource:
         """See `base.CommitReader`."""
         return await self._reader.subject(commit)
 
+    async def state_at(self, commit: str) -> Files:
+        """See `base.StateReader`."""
+        return await self._reader.state_at(commit)
+
     async def is_before(self, commit: str, other: str) -> bool | None:
         """See `base.CommitOrder`."""
         return await self._reader.is_before(commit, other)
