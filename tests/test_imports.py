@@ -45,6 +45,7 @@ PURE = [
     "encryption",
     "resolve",
     "fleet",
+    "gate.decision",
     "gate.finding",
     "gate.inference",
     "gate.lines",

@@ -8,6 +8,7 @@ import trio
 from vortexd.aio.collector import Collector
 from vortexd.core.model import Tree
 from vortexd.encryption.decryptor import Decryptor
+from vortexd.gate.decision import Decision
 from vortexd.gate.gate import PublicationGate, Rules
 from vortexd.observe.metrics import Metrics
 from vortexd.observe.publication import Publication
@@ -65,6 +66,7 @@ class Wired:
         history = history or HistorySettings()
         self.metrics = metrics if metrics is not None else Metrics()
         self.order = Order()
+        self.decisions: list[Decision] = []
         self.encoder = encoder or Encoder(timestamp, generation=self.order.generation)
         self.store = Store(history)
         self.registry: Registry[Subscriber] = registry if registry is not None else Registry()
@@ -88,6 +90,7 @@ class Wired:
             order=self.order,
             gate=PublicationGate(rules),
             accepted=accepted,
+            on_decision=self.decisions.append,
         )
         parts = self.store, self.key_usage, self.registry, self.broadcaster, self.encoder, self.reader, collector
         self.pipeline = pipeline(*parts, self.order)

@@ -39,6 +39,7 @@ from .http.explain import Explain
 from .http.fleet import FleetPages
 from .http.fleet_arrivals import FleetArrivals
 from .http.gate import GateEndpoint
+from .http.gate_decisions import record_decision
 from .http.history import History
 from .http.key_list import KeyList
 from .http.monitor import Monitor
@@ -148,6 +149,7 @@ class Parts:
         arrivals: Tells other workers which instances have connected to this one.
         departures: Asks other nodes which instances have moved there, or None if there is no cluster.
         cluster: This node of the cluster, or None if there is no cluster.
+        audit: The audit log, which writes the gate's decisions in a task of its own.
         stand_in: Serves the published state until the sources have been read; None unless this node publishes.
     """
 
@@ -166,6 +168,7 @@ class Parts:
     departures: "FleetDepartures | None"
     cluster: "Node | None"
     stand_in: "StandIn | None"
+    audit: Audit
 
     @property
     def publish(self) -> Publish:
@@ -196,13 +199,13 @@ def build(settings: Settings, files: NamedFiles, read: Callable[[], Settings], p
     tls, keyring = Tls(files.context), Keyring(files.encryption)
     gate = Gate(settings.auth, files.authority, bound, time.time, trio.current_time, pages_of(settings, files))
     rules = load_rules(settings.gate)
-    stages = _stages(settings, keyring, metrics, process, rules)
+    audit = Audit(process.audit, time.time, process.peers.number)
+    audit.limit(settings.audit.bytes, settings.audit.entries)
+    stages = _stages(settings, keyring, metrics, process, rules, audit)
     listener = Listener(settings.server, process.inherited, tls)
     websockets = _websockets(settings, stages, metrics, gate, listener)
     metrics.watch_tasks(lambda: trio.lowlevel.current_statistics().tasks_living)
     cluster = _cluster(settings, stages, metrics, process.peers)
-    audit = Audit(process.audit, time.time, process.peers.number)
-    audit.limit(settings.audit.bytes, settings.audit.entries)
     monitor = Monitor(
         stages.sources,
         settings.monitor,
@@ -266,6 +269,7 @@ def build(settings: Settings, files: NamedFiles, read: Callable[[], Settings], p
         _departures(stages.fleet, cluster),
         cluster,
         _stand_in(settings, stages.sources, cluster),
+        audit,
     )
 
 
@@ -346,7 +350,9 @@ def _websockets(
     return websockets
 
 
-def _stages(settings: Settings, keyring: Keyring, metrics: Metrics, process: Process, rules: Sequence[Rules]) -> Stages:
+def _stages(
+    settings: Settings, keyring: Keyring, metrics: Metrics, process: Process, rules: Sequence[Rules], audit: Audit
+) -> Stages:
     store = Store(settings.history)
     registry: Registry[Subscriber] = Registry()
     key_usage = KeyUsage(store, registry, settings.history)
@@ -390,6 +396,7 @@ def _stages(settings: Settings, keyring: Keyring, metrics: Metrics, process: Pro
         order=order,
         gate=PublicationGate(rules),
         accepted=accepted,
+        on_decision=lambda decision: record_decision(audit, decision, process.peers.number),
     )
     pipeline = Pipeline(store, key_usage, registry, broadcaster, encoder, reader, collector, order)
     return Stages(
@@ -425,7 +432,7 @@ def _routes(
             *(_cluster_endpoints(cluster, fleet, audit) if cluster is not None else ()),
             KeyList(stages.reader),
             AuditLog(audit, peers),
-            GateEndpoint(stages.reader, stages.publisher, peers),
+            GateEndpoint(stages.reader, stages.publisher, audit, peers),
             *encryption_endpoints(keyring),
             console(is_served=in_force.settings.console.enabled),
         ],

@@ -123,6 +123,7 @@ class Daemon:
                 root.start_soon(self._stages.publisher.run)
                 root.start_soon(self._stages.collector.run)
                 root.start_soon(self._stages.accepted.run)
+                root.start_soon(self._parts.audit.run)
                 root.start_soon(self._announce, started, urls)
                 trio.lowlevel.add_instrument(LoopLag(self._parts.metrics.loop_late))
                 root.start_soon(self._process.peers.run)

@@ -11,6 +11,7 @@ class NotedAudit(Audit):
     def __init__(self) -> None:
         super().__init__(None, lambda: 0.0)
         self.noted: list[tuple[Any, ...]] = []
+        self.flushed = 0
 
     async def record(
         self,
@@ -21,5 +22,19 @@ class NotedAudit(Audit):
         reason: str = "",
         **details: str,
     ) -> Entry:
+        return self.note(act, actor, target, outcome, reason, **details)
+
+    def note(
+        self,
+        act: str,
+        actor: Actor,
+        target: str = "",
+        outcome: Outcome = Outcome.DONE,
+        reason: str = "",
+        **details: str,
+    ) -> Entry:
         self.noted.append((act, actor, target, outcome, reason, details))
         return Entry("1", "", actor, act)
+
+    async def flush(self) -> None:
+        self.flushed += 1

@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 import trio
 from structlog.testing import capture_logs
+from trio.testing import MockClock
 
 from vortexd.audit import Actor, Audit, Entry, Outcome
 from vortexd.audit import log as module
 from vortexd.audit.file import AuditFile
+
+from ..fakes import wait_until
 
 ANN = Actor("ann", "token", "192.0.2.1")
 
@@ -191,3 +194,77 @@ async def test_who_is_cancelled_leaves_an_entry() -> None:
     await log.record("pin", ANN)
 
     assert ["id-0", "id-1"] == ids(file.entries)
+
+
+# Acts that don't wait for the disk.
+
+
+async def test_a_noted_act_is_logged_and_shown_at_once_and_written_by_a_task(nursery: trio.Nursery) -> None:
+    log = audit(file := FakeFile())
+    with capture_logs() as logs:
+        entry = log.note("judge", ANN, "main", Outcome.REFUSED, "why", state="c1")
+        log.note("judge", ANN, "dev")
+    assert ["audit", "audit"] == [each["event"] for each in logs]
+    assert ("judge", "main", "refused", "why") == tuple(
+        logs[0][name] for name in ("act", "target", "outcome", "reason")
+    )
+    assert ("id-0", "id-1") == tuple(each.id for each in log.unwritten)
+    assert ({"state": "c1"}, entry) == (entry.details, log.unwritten[0])
+    nursery.start_soon(log.run)
+    await wait_until(lambda: not log.unwritten)
+    assert (["id-0", "id-1"], 1) == (ids(file.entries), file.appended)
+    log.note("judge", ANN, "x")
+    await wait_until(lambda: not log.unwritten)
+
+    assert ["id-0", "id-1", "id-2"] == ids(file.entries)
+
+
+async def test_noted_acts_are_written_at_the_end() -> None:
+    log = audit(file := FakeFile())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(log.run)
+        await trio.testing.wait_all_tasks_blocked()
+        log.note("judge", ANN)
+        nursery.cancel_scope.cancel()
+
+    assert ["id-0"] == ids(file.entries)
+
+
+async def test_a_disk_that_hangs_delays_the_end_for_a_limited_time(autojump_clock: MockClock) -> None:
+    log = audit(file := FakeFile())
+    file.gate = threading.Event()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(log.run)
+        await trio.testing.wait_all_tasks_blocked()
+        log.note("judge", ANN)
+        nursery.cancel_scope.cancel()
+    file.gate.set()
+
+    assert module.PATIENCE == trio.current_time()
+
+
+async def test_entries_beyond_the_limit_are_reported_once_and_their_events_are_logged() -> None:
+    log = audit(FakeFile())
+    with capture_logs() as logs:
+        for _ in range(module.MOST_UNWRITTEN):
+            log.note("judge", ANN)
+        assert {"audit"} == {each["event"] for each in logs}
+        for _ in range(2):
+            log.note("judge", ANN)
+
+    warnings = [each for each in logs if each["event"] != "audit"]
+    assert [("audit entry not written", "more than 1000 entries wait for the disk")] == [
+        (each["event"], each["reason"]) for each in warnings
+    ]
+    assert module.MOST_UNWRITTEN + 2 == len(logs) - len(warnings)
+    assert module.MOST_UNWRITTEN == len(log.unwritten)
+
+
+async def test_without_a_file_the_newest_entries_stay_in_memory() -> None:
+    log = audit(None)
+    with capture_logs() as logs:
+        for _ in range(module.MOST_UNWRITTEN + 1):
+            log.note("judge", ANN)
+
+    assert {"audit"} == {each["event"] for each in logs}
+    assert "id-1" == log.unwritten[0].id

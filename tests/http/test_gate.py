@@ -8,22 +8,27 @@ import orjson
 import pytest
 from structlog.testing import capture_logs
 
+from tests.audit.noted import NotedAudit
 from tests.http.serving import FakeReader, serving
 from tests.wiring import Wired
+from vortexd.audit import Outcome
 from vortexd.core.errors import RemoteError
 from vortexd.core.model import Files, Key, Tree
 from vortexd.core.patterns import parse_pattern
 from vortexd.gate import validation
+from vortexd.gate.decision import Person
 from vortexd.gate.finding import Finding, Refusal
 from vortexd.gate.gate import Rules, Verdict
 from vortexd.gate.schemas import Schema
 from vortexd.http.gate import GateEndpoint
+from vortexd.http.gate_decisions import record_decision
 from vortexd.http.monitor import Monitor
 from vortexd.http.status import Status
 from vortexd.process.peers import Peers
 from vortexd.settings.monitor import MonitorSettings
 
 PATH = "/api/v1/gate"
+ADA = Person("ada", "token", "192.0.2.1")
 FINDING = Finding(Key("billing", "prod", "main"), "/port", "type", "s.json", "billing.yml", 3)
 REFUSAL = Refusal("main", "c2", (FINDING,), 7, None, 0.0)
 MEMBERS = {
@@ -42,15 +47,15 @@ class FakePublications:
     def __init__(self) -> None:
         self.error: RemoteError | None = None
         self.standing: dict[str, Verdict] = {}
-        self.exceptions: list[tuple[str, ...]] = []
-        self.later: list[tuple[str, ...]] = []
+        self.exceptions: list[tuple[str, str, Person, str]] = []
+        self.later: list[tuple[str, str, Person, str]] = []
 
-    async def let_through(self, label: str, state: str, by: str, reason: str) -> None:
+    async def let_through(self, label: str, state: str, by: Person, reason: str) -> None:
         if self.error is not None:
             raise self.error
         self.exceptions.append((label, state, by, reason))
 
-    def let_through_soon(self, label: str, state: str, by: str, reason: str) -> None:
+    def let_through_soon(self, label: str, state: str, by: Person, reason: str) -> None:
         self.later.append((label, state, by, reason))
 
 
@@ -69,7 +74,7 @@ async def test_the_page_has_what_is_held_back_and_what_stands() -> None:
     reader, publications = FakeReader(), FakePublications()
     reader.refused = {"main": REFUSAL}
     publications.standing = {"dev": Verdict((FINDING,), 2, "can't judge")}
-    async with serving(more=[GateEndpoint(reader, publications)]) as http:
+    async with serving(more=[GateEndpoint(reader, publications, NotedAudit())]) as http:
         answered = await http.ask(PATH)
 
     said = orjson.loads(answered.body)
@@ -82,13 +87,18 @@ async def test_the_page_has_what_is_held_back_and_what_stands() -> None:
 async def test_a_state_is_let_through_with_a_reason_by_all_workers() -> None:
     publications, peers = FakePublications(), FakePeers()
     body = orjson.dumps({"label": "main", "state": "c2", "reason": "incident 7"})
-    async with serving(more=[GateEndpoint(FakeReader(), publications, peers)]) as http:
+    async with serving(more=[GateEndpoint(FakeReader(), publications, audit := NotedAudit(), peers)]) as http:
         answered = await http.ask(PATH, "POST", body)
 
     assert (204, b"") == (answered.status, answered.body)
     [(label, state, by, reason)] = publications.exceptions
     assert ("main", "c2", "incident 7") == (label, state, reason)
-    assert [("let through", orjson.dumps(["main", "c2", by, "incident 7"]).decode())] == peers.told
+    # The publisher records the exception. The answer comes once the entry is on the disk.
+    assert ([], 1) == (audit.noted, audit.flushed)
+    who = [by.name, by.kind, by.peer]
+    assert "anonymous" == by.kind
+    assert by.peer
+    assert [("let through", orjson.dumps(["main", "c2", who, "incident 7"]).decode())] == peers.told
     assert "" == peers._handlers["let through"](peers.told[0][1])
     assert [("main", "c2", by, "incident 7")] == publications.later
 
@@ -97,10 +107,14 @@ async def test_a_state_that_cannot_be_let_through_is_an_error_and_no_other_worke
     publications, peers = FakePublications(), FakePeers()
     publications.error = RemoteError("this label is not held back", 404)
     body = orjson.dumps({"label": "main", "state": "c2", "reason": "incident 7"})
-    async with serving(more=[GateEndpoint(FakeReader(), publications, peers)]) as http:
+    async with serving(more=[GateEndpoint(FakeReader(), publications, audit := NotedAudit(), peers)]) as http:
         answered = await http.ask(PATH, "POST", body)
 
     assert (404, []) == (answered.status, peers.told)
+    [(act, actor, target, outcome, why, details)] = audit.noted
+    assert ("let through", "main", Outcome.REFUSED) == (act, target, outcome)
+    assert ("this label is not held back", {"state": "c2"}) == (why, details)
+    assert "anonymous" == actor.kind
 
 
 @pytest.mark.parametrize(
@@ -109,7 +123,7 @@ async def test_a_state_that_cannot_be_let_through_is_an_error_and_no_other_worke
 )
 async def test_a_reason_is_one_line_of_limited_length(reason: str, status: int) -> None:
     body = orjson.dumps({"label": "main", "state": "c2", "reason": reason})
-    async with serving(more=[GateEndpoint(FakeReader(), FakePublications())]) as http:
+    async with serving(more=[GateEndpoint(FakeReader(), FakePublications(), NotedAudit())]) as http:
         assert status == (await http.ask(PATH, "POST", body)).status
 
 
@@ -127,7 +141,7 @@ async def test_a_reason_is_one_line_of_limited_length(reason: str, status: int) 
 )
 async def test_a_body_that_is_no_exception_is_refused(body: bytes) -> None:
     publications = FakePublications()
-    async with serving(more=[GateEndpoint(FakeReader(), publications)]) as http:
+    async with serving(more=[GateEndpoint(FakeReader(), publications, NotedAudit())]) as http:
         assert 400 == (await http.ask(PATH, "POST", body)).status
     assert [] == publications.exceptions
 
@@ -180,7 +194,7 @@ async def test_no_surface_shows_a_value_and_all_name_the_same_key_rule_file_and_
         )
         refusals = whole.reader.refusals
         monitor = Monitor(Fetches(), MonitorSettings(), None, tuple, None, lambda: [*refusals.values()])
-        more = [GateEndpoint(whole.reader, whole.publisher), monitor]
+        more = [GateEndpoint(whole.reader, whole.publisher, NotedAudit()), monitor]
         async with serving(more=more, reader=whole.reader) as http:
             status, gate = await http.ask("/status"), await http.ask(PATH)
             hook, read = await http.ask("/monitor", "POST", b"{}"), await http.ask("/billing/default")
@@ -188,13 +202,17 @@ async def test_no_surface_shows_a_value_and_all_name_the_same_key_rule_file_and_
             late = await http.ask("/billing/later")
         metrics = whole.metrics.render().decode()
         with pytest.raises(RemoteError) as caught:
-            await whole.publisher.let_through("main", "c1", "ada", "why")
+            await whole.publisher.let_through("main", "c1", ADA, "why")
         await whole.publisher.judge_by([rules])
-        await whole.publisher.let_through("main", "c2", "ada", "why")
+        await whole.publisher.let_through("main", "c2", ADA, "why")
         async with serving(more=more, reader=whole.reader) as http:
             unread = await http.ask("/billing/later")
 
-    texts = [str(each) for each in (*logs, caught.value, metrics)]
+    audit = NotedAudit()
+    for each in whole.decisions:
+        record_decision(audit, each, 0)
+    assert ["judge", "let through"] == [act for act, *_ in audit.noted]
+    texts = [str(each) for each in (*logs, caught.value, metrics, audit.noted)]
     for response in (status, gate, hook, read, explained, late):
         texts += [response.body.decode(), str(response.headers)]
     texts.append(str(unread.headers))

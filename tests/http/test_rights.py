@@ -147,7 +147,7 @@ async def everything() -> AsyncIterator[Serving]:
         ClusterMembers(Cluster(), audit := Audit(None, lambda: 0.0)),
         AuditLog(audit),
         KeyList(pipeline.reader),
-        GateEndpoint(pipeline.reader, pipeline.publisher),
+        GateEndpoint(pipeline.reader, pipeline.publisher, audit),
         *encryption_endpoints(Keyring()),
         console(),
     ]

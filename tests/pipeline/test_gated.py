@@ -14,6 +14,7 @@ from vortexd.core.model import Files, Key, PropertySource, Tree
 from vortexd.core.patterns import parse_pattern
 from vortexd.encryption.decryptor import Decryptor
 from vortexd.gate import validation
+from vortexd.gate.decision import Decision, Kind, Person
 from vortexd.gate.finding import Failure, Refusal
 from vortexd.gate.gate import Rules
 from vortexd.gate.judge import Judge
@@ -26,6 +27,7 @@ from ..wiring import Wired
 
 BILLING = Key("billing", "prod", "main")
 SHOP = Key("shop", "default", "main")
+ADA = Person("ada", "token", "192.0.2.1")
 PORT = {"properties": {"port": {"type": "integer"}}}
 
 
@@ -506,6 +508,90 @@ async def test_other_limits_of_parsing_publish_what_the_sources_have_and_not_wha
     assert [{"port": 1}] == await documents(whole, SHOP)
 
 
+# Decisions, for the audit log.
+
+
+def decided(whole: Wired) -> list[Any]:
+    """The decisions since the last call: kind, label and state."""
+    found = [(each.kind, each.label, each.state) for each in whole.decisions]
+    whole.decisions.clear()
+    return found
+
+
+async def test_each_decision_is_handed_over_once() -> None:
+    whole = Wired(rules=[rules()])
+    await whole.publisher.publish(trees(main=files("c1", shop="port: 1"), dev=files("d1", shop="port: 1")))
+    assert [] == decided(whole)
+    bad, dev = files("c2", shop="port: x"), files("d2", shop="port: 2")
+    await whole.publisher.publish(trees(main=bad, dev=dev))
+    [refused, accepted] = whole.decisions
+    assert (Kind.ACCEPTED, "dev", "d2") == (accepted.kind, accepted.label, accepted.state)
+    refusal = whole.reader.refusals["main"]
+    assert Decision(Kind.REFUSED, "main", "c2", refusal.findings, 1) == refused
+    whole.decisions.clear()
+    # What is held back already isn't decided again, and unchanged documents aren't judged.
+    await whole.publisher.publish(trees(main=bad, dev=files("d3", shop="port:  2")))
+    assert [] == decided(whole)
+    await whole.publisher.publish(trees(main=files("c3", shop="port: 3"), dev=dev))
+    assert [(Kind.RELEASED, "main", "c3")] == decided(whole)
+    await whole.publisher.publish(trees(main=bad, dev=dev))
+    decided(whole)
+    await whole.publisher.publish(trees(dev=dev))
+    assert [(Kind.RELEASED, "main", None)] == decided(whole)
+
+
+async def test_a_label_that_the_gate_could_not_judge_is_a_decision_of_its_own_kind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = Wired(rules=[rules()])
+    await whole.publisher.publish(tree("c1", shop="port: 1"))
+
+    def failing(*_: object) -> Any:
+        raise Failure("can't validate: it hangs")
+
+    monkeypatch.setattr(Judge, "findings", failing)
+    for _ in range(2):
+        await whole.publisher.publish(tree("c2", shop="port: 2"))
+
+    assert [Decision(Kind.UNJUDGED, "main", "c2", failure="can't validate: it hangs")] == whole.decisions
+
+
+async def test_an_exception_is_a_decision_of_the_administrator_at_the_worker_that_was_asked() -> None:
+    for ask in ("let_through", "let_through_soon"):
+        whole = Wired(rules=[rules()])
+        await whole.publisher.publish(tree("c1", shop="port: 1"))
+        bad = tree("c2", shop="port: x")
+        await whole.publisher.publish(bad)
+        whole.decisions.clear()
+        findings = whole.reader.refusals["main"].findings
+        if ask == "let_through":
+            await whole.publisher.let_through("main", "c2", ADA, "an incident")
+        else:
+            whole.publisher.let_through_soon("main", "c2", ADA, "an incident")
+            await whole.publisher.publish(bad)
+        person = ADA if ask == "let_through" else None
+
+        assert [
+            Decision(Kind.OVERRIDDEN, "main", "c2", findings, 1, person=person, reason="an incident")
+        ] == whole.decisions
+        assert [{"port": "x"}] == await documents(whole, SHOP)
+
+
+async def test_a_label_that_is_held_back_at_the_start_is_a_decision() -> None:
+    whole = Wired(rules=[rules()], accepted=Memory(main=files("c1", shop="port: 1"), dev=files("c1", shop="port: 1")))
+    await whole.publisher.publish(trees(main=files("c2", shop="port: x"), dev=files("c2", shop="port: 2")))
+
+    assert [(Kind.REFUSED, "main", "c2"), (Kind.ACCEPTED, "dev", "c2")] == decided(whole)
+
+
+async def test_without_a_gate_there_is_no_decision() -> None:
+    whole = Wired()
+    await whole.publisher.publish(tree(shop="port: 1"))
+    await whole.publisher.publish(tree(shop="port: 2"))
+
+    assert [] == whole.decisions
+
+
 # A restart.
 
 
@@ -623,7 +709,7 @@ async def test_after_a_restart_a_broken_accepted_file_is_not_replaced_by_refused
 async def test_after_a_restart_an_administrator_can_let_the_refused_state_through() -> None:
     whole = Wired(rules=[rules()], accepted=Memory(main=files("c1", shop="port: 1")))
     await whole.publisher.publish(tree("c2", shop="port: x"))
-    await whole.publisher.let_through("main", "c2", "ada", "why")
+    await whole.publisher.let_through("main", "c2", ADA, "why")
 
     assert [{"port": "x"}] == await documents(whole, SHOP)
     assert {} == whole.reader.refusals
@@ -679,7 +765,7 @@ async def test_what_is_served_is_remembered_and_forgotten_once_there_is_no_gate(
     assert first is memory.noted[-1]
     await whole.publisher.publish(tree("c2", shop="port: y"))
     assert ["c1"] == [each.revision for each in memory.noted[-1].values()]
-    await whole.publisher.let_through("main", "c2", "ada", "why")
+    await whole.publisher.let_through("main", "c2", ADA, "why")
     assert ["c2"] == [each.revision for each in memory.noted[-1].values()]
     await whole.publisher.judge_by([])
     count = len(memory.noted)
@@ -790,7 +876,7 @@ async def test_an_administrator_lets_one_state_through_and_that_is_logged() -> N
     await whole.publisher.publish(tree("c1", shop="port: 1"))
     await whole.publisher.publish(tree("c2", shop="port: hunter2"))
     with capture_logs() as logs:
-        await whole.publisher.let_through("main", "c2", "ada", "an incident")
+        await whole.publisher.let_through("main", "c2", ADA, "an incident")
 
     assert [{"port": "hunter2"}] == await documents(whole, SHOP)
     assert {} == whole.reader.refusals
@@ -819,7 +905,7 @@ async def test_only_the_state_that_is_held_back_can_be_let_through(label: str, s
     await whole.publisher.publish(tree("c1", shop="port: 1"))
     await whole.publisher.publish(tree("c2", shop="port: x"))
     with pytest.raises(RemoteError) as caught:
-        await whole.publisher.let_through(label, state, "ada", "why")
+        await whole.publisher.let_through(label, state, ADA, "why")
 
     assert status == caught.value.status
     assert [{"port": 1}] == await documents(whole, SHOP)
@@ -830,7 +916,7 @@ async def test_an_exception_holds_for_one_publication() -> None:
     await whole.publisher.publish(tree("c1", shop="port: 1"))
     bad = tree("c2", shop="port: x")
     await whole.publisher.publish(bad)
-    await whole.publisher.let_through("main", "c2", "ada", "why")
+    await whole.publisher.let_through("main", "c2", ADA, "why")
     await whole.publisher.publish(tree("c3", shop="port: 3"))
     await whole.publisher.publish(bad)
 

@@ -57,6 +57,24 @@ def test_a_refused_commit_is_held_back_until_it_is_corrected_or_let_through(tmp_
         until(lambda: gates(server) == [[]] * workers)
         assert worse == ask(server, "/shop/default")[1]["version"]
 
+        # However many workers there are, each decision has one entry.
+        until(lambda: len(acts(server)) == 4)
+        assert [
+            ("judge", "refused", bad, "gate"),
+            ("release label", "done", good, "gate"),
+            ("judge", "refused", worse, "gate"),
+            ("let through", "done", worse, "anonymous"),
+        ] == [(each["act"], each["outcome"], each["details"]["state"], each["who"]) for each in acts(server)]
+        last = acts(server)[-1]
+        assert ("incident 7", "127.0.0.1", "main") == (last["reason"], last["from"], last["target"])
+        assert "hunter2" not in str(acts(server))
+
+
+def acts(server: Server) -> list[Any]:
+    """The entries of the audit log about the gate, the oldest first."""
+    entries: list[Any] = ask(server, "/api/v1/audit")[1]["entries"]
+    return entries[::-1]
+
 
 def validators(pid: int) -> list[int]:
     """The processes below a process that validate."""

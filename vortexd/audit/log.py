@@ -6,7 +6,7 @@ invariant: an act is never held up for long, and never refused, because its entr
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from uuid import uuid4
@@ -55,6 +55,7 @@ class Audit:
         # The disk may hang, so this work has a thread of its own.
         self._threads = trio.CapacityLimiter(1)
         self._warned: set[str] = set()
+        self._news = trio.Event()
         # Threads read and change `_unwritten`, too.
         self._lock = threading.Lock()
 
@@ -94,10 +95,46 @@ class Audit:
             reason: Why it was done, or why it wasn't.
             details: Further facts. None of the arguments may contain a value of a configuration.
         """
+        entry = self._noted(act, actor, target, outcome, reason, details)
+        await self.flush()
+        return entry
+
+    def note(
+        self,
+        act: str,
+        actor: Actor,
+        target: str = "",
+        outcome: Outcome = Outcome.DONE,
+        reason: str = "",
+        **details: str,
+    ) -> Entry:
+        """Record an act as `record` does, but return at once. `run` writes the entry."""
+        entry = self._noted(act, actor, target, outcome, reason, details)
+        self._news.set()
+        return entry
+
+    async def run(self) -> None:
+        """Write the entries of `note`. Never returns."""
+        try:
+            while True:
+                await self._news.wait()
+                self._news = trio.Event()
+                await self.flush()
+        finally:
+            # It takes at most `PATIENCE` seconds.
+            with trio.CancelScope(shield=True):
+                await self.flush()
+
+    def _noted(
+        self, act: str, actor: Actor, target: str, outcome: Outcome, reason: str, details: Mapping[str, str]
+    ) -> Entry:
         entry = Entry(self._new_id(), rfc3339(self._now()), actor, act, target, outcome, reason, details, self._worker)
         entry = bounded(entry)
         with self._lock:
+            is_full = self._file is not None and len(self._unwritten) == MOST_UNWRITTEN
             self._unwritten.append(entry)
+        if is_full:
+            self._warn_unwritten(f"more than {MOST_UNWRITTEN} entries wait for the disk")
         members = entry.members
         log.info(
             "audit",
@@ -111,7 +148,6 @@ class Audit:
             reason=entry.reason,
             details=members["details"],
         )
-        await self._write()
         return entry
 
     async def entries(self) -> Sequence[Entry]:
@@ -129,8 +165,8 @@ class Audit:
         known = {each.id for each in found}
         return [*found, *(each for each in self.unwritten if each.id not in known)]
 
-    async def _write(self) -> None:
-        """Write the entries that are only in memory."""
+    async def flush(self) -> None:
+        """Write the entries that are only in memory, within `PATIENCE` seconds. It raises nothing."""
         file = self._file
         if file is None:
             return

@@ -5,6 +5,7 @@ which rule, in which file and line. A finding never has a value, nor a text of t
 package never imports the pipeline, which decides what a refusal holds back.
 
     finding.py     a finding, and a refusal; pure
+    decision.py    a decision about one label, for the audit log; pure
     places.py      a place in a document, as file and line; pure
     schemas.py     which schemas apply to a key; pure
     lines.py       a place in a schema, as a line; pure

@@ -3,14 +3,18 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol
 
+import attrs
 import orjson
 
+from ..audit import Audit, Outcome
 from ..auth import Right
 from ..core.errors import RemoteError
+from ..gate.decision import Person
 from ..gate.finding import Refusal
 from ..gate.gate import Verdict
 from ..process.peers import Peers
 from .endpoint import Endpoint, Request, Response
+from .gate_decisions import LET_THROUGH
 from .operation import media, ok, operation
 from .schemas import COUNT, FINDING, TEXT, TIME, Operations, Schema, a_list, an_object, nullable, ref
 from .spring.environment import V1
@@ -75,11 +79,11 @@ class Publications(Protocol):
         """By label, the rules that served keys break."""
         ...
 
-    async def let_through(self, label: str, state: str, by: str, reason: str) -> None:
+    async def let_through(self, label: str, state: str, by: Person, reason: str) -> None:
         """Publish a state of a label that the gate holds back."""
         ...
 
-    def let_through_soon(self, label: str, state: str, by: str, reason: str) -> None:
+    def let_through_soon(self, label: str, state: str, by: Person, reason: str) -> None:
         """Publish such a state soon, if the gate holds it back here."""
         ...
 
@@ -94,7 +98,8 @@ class GateEndpoint(Endpoint):
     operations: ClassVar = _OPERATIONS
     schemas: ClassVar = _SCHEMAS
 
-    def __init__(self, reader: Refusals, publications: Publications, peers: Peers | None = None) -> None:
+    def __init__(self, reader: Refusals, publications: Publications, audit: Audit, peers: Peers | None = None) -> None:
+        self._audit = audit
         self._reader = reader
         self._publications = publications
         self._peers = peers or Peers()
@@ -104,9 +109,16 @@ class GateEndpoint(Endpoint):
         """See `Endpoint`."""
         if request.method == "POST":
             label, state, reason = _exception(request.body)
-            by = request.owner.name
-            await self._publications.let_through(label, state, by, reason)
-            self._peers.tell("let through", orjson.dumps([label, state, by, reason]).decode())
+            actor = request.actor
+            by = Person(actor.name, actor.kind, actor.peer)
+            try:
+                await self._publications.let_through(label, state, by, reason)
+            except RemoteError as error:
+                await self._audit.record(LET_THROUGH, actor, label, Outcome.REFUSED, error.reason, state=state)
+                raise
+            self._peers.tell("let through", orjson.dumps([label, state, [*attrs.astuple(by)], reason]).decode())
+            # The publisher has recorded the exception.
+            await self._audit.flush()
             return Response(204, content_type=None)
         refusals, standing = self._reader.refusals, self._publications.standing
         said = {
@@ -116,7 +128,8 @@ class GateEndpoint(Endpoint):
         return Response(body=orjson.dumps(said))
 
     def _hear(self, text: str) -> str:
-        self._publications.let_through_soon(*orjson.loads(text))
+        label, state, by, reason = orjson.loads(text)
+        self._publications.let_through_soon(label, state, Person(*by), reason)
         return ""
 
 

@@ -20,6 +20,7 @@ import structlog
 
 from ..core.errors import RemoteError
 from ..core.model import Config, Files, Key, Tree
+from ..gate.decision import Decision, Kind, Person
 from ..gate.finding import MOST_FINDINGS, Finding, Refusal
 from ..gate.gate import PublicationGate, Rules, Verdict
 from ..resolve.alterations import Alterations, alterations
@@ -47,12 +48,14 @@ class Admitted:
         altered: Its differences from the served state.
         ready: The keys that are resolved already, or None.
         recalled: The labels that begin with a remembered state. What is served of them hasn't been examined yet.
+        judged: The labels with keys that the gate has judged.
     """
 
     served: ServedState
     altered: Alterations | None
     ready: Staged | None = None
     recalled: frozenset[str] = frozenset()
+    judged: frozenset[str] = frozenset()
 
 
 class Accepted(Protocol):
@@ -87,11 +90,16 @@ class NothingAccepted:
 
 @attrs.frozen
 class _Exception:
-    """A state of a label that an administrator lets through."""
+    """A state of a label that an administrator lets through.
+
+    Attributes:
+        is_asked: Whether this worker was asked, and not another one.
+    """
 
     state: str
-    by: str
+    by: Person
     reason: str
+    is_asked: bool
 
 
 class GatedPublications:
@@ -105,6 +113,7 @@ class GatedPublications:
         accepted: Remembers accepted states.
         parse: Parses a tree within limits, and repairs it. Labels with the same files as in the parsed tree are its
             objects.
+        decided: Called with each decision, once it is in force. It must not wait.
     """
 
     def __init__(
@@ -115,6 +124,7 @@ class GatedPublications:
         now: Callable[[], float],
         accepted: Accepted,
         parse: Parse,
+        decided: Callable[[Decision], None],
     ) -> None:
         self._gate = gate
         self._store = store
@@ -122,6 +132,7 @@ class GatedPublications:
         self._now = now
         self._accepted = accepted
         self._parse = parse
+        self._decided = decided
         # The keys of the listing that the gate judges, with their configurations in the served state.
         self._configs: dict[Key, Config] = {}
         self._dependencies = Dependencies()
@@ -230,7 +241,8 @@ class GatedPublications:
             judged -= {key for key in judged if not new.keys().isdisjoint(key.labels) and len(key.labels) > 1}
             prepared, altered = await self._without(prepared, new, before)
         self._held = {label: each for label, each in self._held.items() if label in held}
-        return Admitted(attrs.evolve(prepared, refusals=held), altered, ready)
+        labels = frozenset(label for key in judged for label in key.labels)
+        return Admitted(attrs.evolve(prepared, refusals=held), altered, ready, judged=labels)
 
     def _refusals(
         self, verdicts: Mapping[str, Verdict], whole: ServedState, altered: Alterations
@@ -313,22 +325,22 @@ class GatedPublications:
         for label, refusal in now.refusals.items():
             if former.get(label) != refusal:
                 report_refusal(refusal)
+                self._decide(Kind.REFUSED if refusal.failure is None else Kind.UNJUDGED, refusal)
         for label in former.keys() - now.refusals.keys():
             exception = self._exceptions.pop(label, None)
+            state = state_in(now, label)
             if exception is None:
-                log.info("label no longer held back", label=label, state=state_in(now, label))
-            else:
-                log.warning(
-                    "gate overridden",
-                    label=label,
-                    state=exception.state,
-                    by=exception.by,
-                    reason=exception.reason,
-                    findings=[str(each) for each in former[label].findings[:_LOGGED]],
-                    findings_count=former[label].count,
-                    consequence="clients get this state although it breaks the rules",
-                )
+                log.info("label no longer held back", label=label, state=state)
+                self._decided(Decision(Kind.RELEASED, label, state))
+                continue
+            report_exception(former[label], exception.by.name, exception.reason)
+            self._decide(Kind.OVERRIDDEN, former[label], exception.by if exception.is_asked else None, exception.reason)
+        for label in sorted(admitted.judged - now.refusals.keys() - former.keys()):
+            self._decided(Decision(Kind.ACCEPTED, label, state_in(now, label)))
         self._exceptions.clear()
+
+    def _decide(self, kind: Kind, about: Refusal, by: Person | None = None, reason: str = "") -> None:
+        self._decided(Decision(kind, about.label, about.state, about.findings, about.count, about.failure, by, reason))
 
     def _note(self, admitted: Admitted, now: ServedState) -> None:
         """Keep the configurations of listed keys, for the next publication."""
@@ -420,8 +432,11 @@ class GatedPublications:
         if self.is_on:
             self._accepted.note(served.tree.labels)
 
-    def let_through(self, label: str, state: str, by: str, reason: str) -> None:
+    def let_through(self, label: str, state: str, by: Person, reason: str, *, is_asked: bool = True) -> None:
         """Let the next publication publish a state of a label that is held back.
+
+        Args:
+            is_asked: Whether this worker was asked, and not another one.
 
         Raises:
             RemoteError: The label isn't held back, or another state of it is.
@@ -431,7 +446,7 @@ class GatedPublications:
             raise RemoteError("this label is not held back", 404)
         if held[1].state != state:
             raise RemoteError("another state of this label is held back by now; look at it first", 409)
-        self._exceptions[label] = _Exception(state, by, reason)
+        self._exceptions[label] = _Exception(state, by, reason, is_asked)
 
     # Keys that are first asked for later.
 
@@ -469,6 +484,20 @@ def report_refusal(refusal: Refusal) -> None:
         findings_count=refusal.count,
         **({"failure": f"the gate {refusal.failure}"} if refusal.failure else {}),
         consequence="its keys keep their former state; other labels are published",
+    )
+
+
+def report_exception(refusal: Refusal, by: str, reason: str) -> None:
+    """Log a state that an administrator has let through."""
+    log.warning(
+        "gate overridden",
+        label=refusal.label,
+        state=refusal.state,
+        by=by,
+        reason=reason,
+        findings=[str(each) for each in refusal.findings[:_LOGGED]],
+        findings_count=refusal.count,
+        consequence="clients get this state although it breaks the rules",
     )
 
 

@@ -23,6 +23,7 @@ from ..aio.locks import Held
 from ..core.errors import RemoteError
 from ..core.model import Change, Config, Good, Key, Moment, Past, PropertySource, Tree
 from ..encryption.decryptor import Decryptor
+from ..gate.decision import Decision, Person
 from ..gate.gate import PublicationGate, Rules, Verdict
 from ..observe.metrics import Metrics
 from ..observe.publication import Publication, Stopwatch, named
@@ -79,6 +80,7 @@ class Publisher:
         order: Numbers the publications, if this server belongs to a cluster.
         gate: Judges publications before their commits, or None.
         accepted: Remembers the states that the gate has accepted, or None.
+        on_decision: Called with each decision of the gate, once it is in force. It must not wait.
     """
 
     def __init__(
@@ -98,6 +100,7 @@ class Publisher:
         order: Order | None = None,
         gate: PublicationGate | None = None,
         accepted: Accepted | None = None,
+        on_decision: Callable[[Decision], None] = lambda _: None,
     ) -> None:
         self._formats = formats
         self._order = order or Order()
@@ -119,7 +122,13 @@ class Publisher:
         self._threads = trio.CapacityLimiter(1)
         self._last_good = LastGood(self._in_thread)
         self._gated = GatedPublications(
-            gate or PublicationGate(), store, self._in_thread, now, accepted or NothingAccepted(), self._parse_accepted
+            gate or PublicationGate(),
+            store,
+            self._in_thread,
+            now,
+            accepted or NothingAccepted(),
+            self._parse_accepted,
+            on_decision,
         )
         # The newest tree of the sources. If the gate holds labels back, it isn't the served tree.
         self._newest: Tree | None = None
@@ -204,7 +213,7 @@ class Publisher:
             await self._gated.examine(self._store.served)
             self._gated.remember(self._store.served)
 
-    async def let_through(self, label: str, state: str, by: str, reason: str) -> None:
+    async def let_through(self, label: str, state: str, by: Person, reason: str) -> None:
         """Publish a state of a label that the gate holds back.
 
         Raises:
@@ -216,10 +225,13 @@ class Publisher:
             assert served is not None  # a label is held back only if a state is served
             await self._publish(self._tree_again(served), served.parsed)
 
-    def let_through_soon(self, label: str, state: str, by: str, reason: str) -> None:
-        """Do as `let_through` within a few seconds, without waiting. If the state isn't held back, nothing happens."""
+    def let_through_soon(self, label: str, state: str, by: Person, reason: str) -> None:
+        """Do as `let_through` within a few seconds, without waiting, because another worker was asked.
+
+        If the state isn't held back, nothing happens.
+        """
         with suppress(RemoteError):
-            self._gated.let_through(label, state, by, reason)
+            self._gated.let_through(label, state, by, reason, is_asked=False)
             self._incomplete.set()
 
     @property
