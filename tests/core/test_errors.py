@@ -2,7 +2,7 @@
 
 import pytest
 
-from vortexd.core.errors import UnknownLabel
+from vortexd.core.errors import RefusedLabel, UnknownLabel
 from vortexd.core.model import Key
 
 HINT = "no such label; if the label is a commit, use its full name and set commits = true for its git source"
@@ -40,3 +40,22 @@ def test_a_peer_that_may_have_none_is_told_of_none() -> None:
         (told := UnknownLabel("starting", 503).for_peer(lambda _: True)).status,
         told.reason,
     )
+
+
+@pytest.mark.parametrize(
+    ("may_read", "headers"), [(True, {"Retry-After": "5", "X-Why": "x"}), (False, {"Retry-After": "5"})]
+)
+def test_only_a_peer_that_may_read_the_key_is_told_why_its_label_is_held_back(
+    may_read: bool, headers: dict[str, str]
+) -> None:
+    asked: list[Key] = []
+
+    def may(key: Key) -> bool:
+        asked.append(key)
+        return may_read
+
+    told = RefusedLabel(key := Key("shop", "dev", "next"), {"X-Why": "x"}).for_peer(may)
+
+    assert (503, "the gate holds this label back, and no earlier state of it is known") == (told.status, told.reason)
+    assert headers == told.headers
+    assert [key] == asked

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -84,8 +85,12 @@ async def test_a_command_that_hangs_ends_with_all_that_it_started(tmp_path: Path
     with pytest.raises(Failure, match=r"^can't judge: the command sh takes longer than 0.5 s$"):
         await accepts(["/bin/sh", "-c", f"sleep 60 & echo $! > {out}; wait"], CONFIGS, 0.5)
 
-    with trio.fail_after(10):
-        while is_running(int(out.read_text())):  # noqa: ASYNC110  # no event tells of another program's process
+    await until(lambda: not is_running(int(out.read_text())))
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    with trio.fail_after(20):
+        while not is_so():  # noqa: ASYNC110  # no event tells of another program's process
             await trio.sleep(0.01)
 
 
@@ -124,3 +129,47 @@ async def test_a_cancelled_command_ends(tmp_path: Path) -> None:
 
 def test_a_program_is_named_without_its_arguments() -> None:
     assert "judge" == program_of(["/usr/bin/judge", "--token", "hunter2"])
+
+
+_SERVER = """
+import sys, trio
+from vortexd.core.model import Config, Key
+from vortexd.gate.command import accepts
+
+trio.run(accepts, sys.argv[1:], [Config(Key("a", "b", "c"), "v", b"{}", ())], 300)
+"""
+
+
+async def test_a_server_that_is_killed_leaves_no_command_and_none_of_its_children_behind(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    script = f"sleep 300 & echo $! >> {pids}; echo $$ >> {pids}; wait"
+    server = await trio.lowlevel.open_process([sys.executable, "-c", _SERVER, "/bin/sh", "-c", script])
+    await until(lambda: pids.exists() and len(pids.read_text().split()) == 2)
+    found = [int(each) for each in pids.read_text().split()]
+    # The command runs, and another process waits for the end of the server.
+    await until(lambda: len(children_of(server.pid)) == 2)
+    server.kill()
+    await server.wait()
+
+    await until(lambda: not any(map(is_running, found)))
+
+
+async def test_nothing_is_left_behind_by_a_command_that_has_judged() -> None:
+    assert await accepts(["true"], CONFIGS, 30)
+
+    assert [] == [each for each in children_of(os.getpid()) if b"read -r line" in program_text(each)]
+
+
+async def test_without_a_shell_the_command_judges_nevertheless(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vortexd.gate.command._WATCH", ("/nowhere/sh",))
+
+    assert await accepts(["true"], CONFIGS, 30)
+    assert not await accepts(["false"], CONFIGS, 30)
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(child) for each in Path(f"/proc/{pid}/task").glob("*/children") for child in each.read_text().split()]
+
+
+def program_text(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()

@@ -15,7 +15,7 @@ from tests.fakes import TIMESTAMP, open_gate, timestamp
 from tests.http.serving import FakeReader
 from vortexd.auth import Authority, Forbidden, Gate, Right, Tokens, load_tokens
 from vortexd.auth.tokens import digest_of
-from vortexd.core.errors import FormatError, RemoteError, ResolveError, UnknownLabel
+from vortexd.core.errors import FormatError, RefusedLabel, RemoteError, ResolveError, UnknownLabel
 from vortexd.core.model import Key
 from vortexd.http.configuration import Configuration
 from vortexd.http.endpoint import Endpoint, Request, Response
@@ -261,6 +261,21 @@ async def test_P17_an_unknown_label_names_only_labels_that_the_client_may_read()
 
     assert (404, "no such label; there are main") == (reader.status, message(reader))
     assert (404, "no such label") == (other.status, message(other))
+
+
+async def test_a_label_that_was_never_served_because_of_the_gate_is_503_and_only_readers_see_why() -> None:
+    http = Handling(gate=guarded())
+    http.page.error = RefusedLabel(Key("shop", "dev", "main"), {"X-Vortex-Held-Back": "x"})
+    reader = await http.ask(token=TOKENS["read"])
+    other = await http.ask(token=TOKENS["admin"])
+    said = "the gate holds this label back, and no earlier state of it is known"
+
+    assert (503, said, {"Retry-After": "5", "X-Vortex-Held-Back": "x"}) == (
+        reader.status,
+        message(reader),
+        reader.headers,
+    )
+    assert (503, said, {"Retry-After": "5"}) == (other.status, message(other), other.headers)
 
 
 @pytest.mark.parametrize("error", [FormatError("secret/shop.yml", "reason", 3), ResolveError("reason", "secret/x.yml")])

@@ -9,7 +9,7 @@ import pytest
 import trio
 from structlog.testing import capture_logs
 
-from vortexd.core.errors import FormatError, RemoteError, ResolveError, UnknownLabel
+from vortexd.core.errors import FormatError, RefusedLabel, RemoteError, ResolveError, UnknownLabel
 from vortexd.core.model import Files, Key, PropertySource, Tree
 from vortexd.core.patterns import parse_pattern
 from vortexd.encryption.decryptor import Decryptor
@@ -301,12 +301,27 @@ async def test_a_placeholder_is_judged_as_it_is_served() -> None:
 async def test_a_new_label_that_is_refused_is_not_served() -> None:
     whole = Wired(rules=[rules()])
     await whole.publisher.publish(trees(main=files(shop="port: 1")))
-    await whole.publisher.publish(trees(main=files(shop="port: 2"), dev=files(shop="port: x")))
+    with capture_logs() as logs:
+        await whole.publisher.publish(trees(main=files(shop="port: 2"), dev=files(shop="port: x")))
 
     assert [{"port": 2}] == await documents(whole, SHOP)
     assert {"dev"} == whole.reader.refusals.keys()
-    with pytest.raises(UnknownLabel):
+    with pytest.raises(RefusedLabel) as caught:
         await whole.reader.read(attrs.evolve(SHOP, label="dev"))
+    assert (503, "the gate holds this label back, and no earlier state of it is known") == (
+        caught.value.status,
+        caught.value.reason,
+    )
+    assert "shop:default:dev" in caught.value.details["X-Vortex-Held-Back"]
+    # A client that asks for another application isn't told about this one.
+    with pytest.raises(RefusedLabel) as caught:
+        await whole.reader.read(Key("billing", "default", "main,dev"))
+    assert "shop" not in caught.value.details["X-Vortex-Held-Back"]
+    assert "shop" not in caught.value.reason
+    [event] = events(logs, "label held back")
+    assert "it isn't served, because it has no earlier state; other labels are published" == event["consequence"]
+    await whole.publisher.publish(trees(main=files(shop="port: 2"), dev=files(shop="port: 3")))
+    assert [{"port": 3}] == await documents(whole, attrs.evolve(SHOP, label="dev"))
 
 
 async def test_a_label_that_is_gone_is_not_held_back() -> None:
@@ -744,7 +759,7 @@ async def test_a_label_that_is_read_later_also_begins_with_its_accepted_files(ju
     assert [{"port": 2}] == await documents(whole, attrs.evolve(SHOP, label="good"))
     # A label that isn't remembered isn't served if it is refused.
     assert {"dev", "new"} == whole.reader.refusals.keys()
-    with pytest.raises(UnknownLabel):
+    with pytest.raises(RefusedLabel):
         await whole.reader.read(attrs.evolve(SHOP, label="new"))
     assert {"dev", "old"} == whole.publisher.gated.standing.keys()
     standing = events(logs, "served configuration breaks the gate's rules")

@@ -17,7 +17,7 @@ from tests.fakes import KEY, Client, timestamp
 from tests.realtime.wire import Wire, frame, lockstep, socket_stream_pair
 from vortexd.auth import Authority, Gate, Grant, Kind, Principal, Right
 from vortexd.auth.tokens import Token, Tokens, digest_of
-from vortexd.core.errors import RemoteError, UnknownLabel
+from vortexd.core.errors import RefusedLabel, RemoteError, UnknownLabel
 from vortexd.core.model import Config, Key
 from vortexd.core.patterns import parse_pattern
 from vortexd.net.proxies import Sender
@@ -694,6 +694,20 @@ async def test_H12_without_a_default_label_those_are_named_that_the_token_may_ha
     status, body = await wire.refused(f"/ws/orders/dev?token={TOKEN}")
 
     assert (404, "there is no default label" + named) == (status, body["message"])
+
+
+async def test_a_label_that_was_never_served_because_of_the_gate_is_refused_with_503(
+    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wire = Guarded(nursery, authority("orders"))
+
+    async def read(key: Key) -> Config:
+        raise RefusedLabel(key, {"X-Vortex-Held-Back": "x"})
+
+    monkeypatch.setattr(wire.line, "read", read)
+    status, body = await wire.refused(f"/ws/orders/dev?token={TOKEN}")
+
+    assert (503, "the gate holds this label back, and no earlier state of it is known") == (status, body["message"])
 
 
 @pytest.mark.parametrize(

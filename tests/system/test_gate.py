@@ -4,10 +4,13 @@ import json
 import os
 import signal
 import urllib.request
+from email.message import Message
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
 import pytest
+from trio_websocket import open_websocket_url
 
 from ..repository import Repository
 from .process import Server
@@ -74,6 +77,87 @@ def acts(server: Server) -> list[Any]:
     """The entries of the audit log about the gate, the oldest first."""
     entries: list[Any] = ask(server, "/api/v1/audit")[1]["entries"]
     return entries[::-1]
+
+
+def refused_handshake(server: Server, path: str) -> tuple[int, Message]:
+    """Ask for a WebSocket. Return the status and the headers with which the server refuses it."""
+    connection = HTTPConnection("127.0.0.1", server.port, timeout=10)
+    key = {"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version": "13"}
+    try:
+        connection.request("GET", path, headers={"Connection": "Upgrade", "Upgrade": "websocket", **key})
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status, answer.headers
+    finally:
+        connection.close()
+
+
+async def test_a_first_read_that_is_refused_names_the_gate_over_http_and_websockets(tmp_path: Path) -> None:
+    repository = Repository(tmp_path / "config.git")
+    repository.commit({"shop.yml": "port: 1\n", "application.yml": "name: hunter2\n", "ghost.schema.json": SCHEMA})
+    settings = git_settings(tmp_path / "state", repository)
+    with Server(tmp_path / "x", settings=f"{settings}[[gate]]\nsource_schemas = true\ntimeout = 30.0\n") as server:
+        # No file is named after this application, so it is judged when it is first asked for.
+        for _ in range(2):
+            status, headers = refused_handshake(server, "/ws/ghost/dev")
+            assert (500, '"application.yml";served=nothing') == (status, headers["x-vortex-broken"])
+            status, said, _ = ask(server, "/ghost/dev")
+            assert 500 == status
+        repository.commit({"application.yml": "name: x\nport: 2\n"})
+        until(lambda: ask(server, "/ghost/dev")[0] == 200)
+        async with open_websocket_url(f"ws://127.0.0.1:{server.port}/ws/ghost/dev") as websocket:
+            assert {"name": "x", "port": 2} == json.loads(await websocket.get_message())["config"]
+
+        # A new label that is refused is never served.
+        repository.commit({"shop.schema.json": SCHEMA, "shop.yml": "port: hunter2\n"}, "next", parent="main")
+        until(lambda: "next" in [each["label"] for each in ask(server, "/status")[1].get("gate", ())])
+        status, headers = refused_handshake(server, "/ws/shop/default?label=next")
+        assert 503 == status
+        assert 'key="shop:default:next";pointer="/port"' in headers["x-vortex-held-back"]
+        status, said, more = ask(server, "/shop/default/next")
+        assert (503, "the gate holds this label back, and no earlier state of it is known") == (
+            status,
+            said["message"],
+        )
+        assert headers["x-vortex-held-back"] == more["X-Vortex-Held-Back"]
+        assert "5" == headers["retry-after"] == more["Retry-After"]
+        assert 404 == ask(server, "/shop/default/nowhere")[0]
+        assert "hunter2" not in server.output()
+        repository.commit({"shop.yml": "port: 3\n"}, "next")
+        until(lambda: ask(server, "/shop/default/next")[0] == 200)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_server_that_is_killed_during_a_judgement_has_published_nothing_and_leaves_no_process(
+    tmp_path: Path, workers: int
+) -> None:
+    settings, change = settings_of("git", tmp_path, workers)
+    pids = tmp_path / "pids"
+    script = f"if grep -q slow; then echo $$ >> {pids}; sleep 300; fi"
+    settings += f"command = {json.dumps(['/bin/sh', '-c', script])}\n".replace("timeout = 30.0\n", "")
+    settings = settings.replace("timeout = 30.0\n", "timeout = 200.0\n")
+    change("port: 1\n")
+    with Server(tmp_path / "x", settings=settings) as server:
+        until(lambda: len([*(tmp_path / "state" / "accepted").glob("*.json")]) == 1)
+        change("port: 2\nname: slow\n")
+        until(lambda: pids.exists() and len(pids.read_text().split()) == workers)
+        assert 1 == port(server)
+        found = [*map(int, pids.read_text().split()), *validators(server.process.pid)]
+        assert 2 * workers == len(found)
+        server.stop(signal.SIGKILL)
+    until(lambda: not any(map(is_running, found)))
+    change("port: 3\n")
+    with Server(tmp_path / "x", settings=settings) as server:
+        assert 3 == port(server)
+        until(lambda: gates(server) == [[]] * workers)
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process runs. One that has ended may still be listed, if no process waits for it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def validators(pid: int) -> list[int]:

@@ -8,7 +8,8 @@
     ├── ResolveError       files that parse but can't be combined for one key
     └── RemoteError        the peer: carries the HTTP status of the answer
         ├── InvalidName    an invalid application, profile or label
-        └── UnknownLabel   a label that the sources don't have
+        ├── UnknownLabel   a label that the sources don't have
+        └── RefusedLabel   a label that the gate holds back and that was never served
 
 vortexd doesn't expect any other error. Such an error propagates and ends the daemon with a traceback.
 """
@@ -126,3 +127,26 @@ class UnknownLabel(RemoteError):
         more = len(existing) - _NAMED
         named = ", ".join(existing[:_NAMED]) + (f" and {more} more" if more > 0 else "")
         return RemoteError(f"{self.reason}; there are {named}", self.status)
+
+
+class RefusedLabel(RemoteError):
+    """The gate holds a label back, and no earlier state of it can be served. A later state may be accepted.
+
+    Attributes:
+        key: The key that was asked for.
+        details: The headers that say why. Only peers that may read the key get them.
+    """
+
+    status = 503
+
+    def __init__(self, key: Key, details: Mapping[str, str]) -> None:
+        self.key = key
+        self.details = details
+        super().__init__(
+            "the gate holds this label back, and no earlier state of it is known", headers={"Retry-After": "5"}
+        )
+
+    def for_peer(self, may_read: Callable[[Key], bool]) -> RemoteError:
+        """Make the error for one peer."""
+        details = self.details if may_read(self.key) else {}
+        return RemoteError(self.reason, self.status, {**self.headers, **details})

@@ -1,7 +1,8 @@
 """Runs the operator's command, which judges the new documents of one label.
 
 Configurations arrive. They are the command's standard input, one JSON object a line. The exit status leaves. What the
-command writes is discarded, because it may hold values. The command and all that it starts end at the deadline.
+command writes is discarded, because it may hold values. The command and all that it starts end at the deadline,
+and with the server, even if that is killed.
 """
 
 import os
@@ -21,6 +22,8 @@ from .finding import Failure
 _KEPT = ("HOME", "LANG", "PATH")
 # Seconds to wait for a command that was killed.
 _REAP_SECONDS = 5.0
+# Waits for the end of its input, and then kills all processes of a session.
+_WATCH = ("/bin/sh", "-c", 'read -r line; kill -s KILL -- "-$1"', "sh")
 
 
 async def accepts(
@@ -48,6 +51,7 @@ async def accepts(
     try:
         with trio.fail_after(seconds):
             async with trio.open_nursery() as nursery:
+                nursery.start_soon(_watch, process.pid)
                 nursery.start_soon(partial(_feed, process, lines))
                 status = await process.wait()
                 # The command may accept without reading everything.
@@ -80,6 +84,29 @@ async def _feed(process: trio.Process, lines: bytes) -> None:
     with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
         await process.stdin.send_all(lines)
     await process.stdin.aclose()
+
+
+async def _watch(pid: int) -> None:
+    """Let a process wait for the end of this one, and kill the command then. So a killed server leaves no command behind.
+
+    Runs until it is cancelled.
+    """
+    try:
+        # Its input ends when this process has ended, in whatever way.
+        watch = await trio.lowlevel.open_process(
+            [*_WATCH, str(pid)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            env={},
+        )
+    except OSError:
+        return  # the command is judged nevertheless
+    try:
+        await trio.sleep_forever()
+    finally:
+        await _end(watch)
 
 
 async def _end(process: trio.Process) -> None:

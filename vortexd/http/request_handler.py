@@ -14,7 +14,7 @@ import structlog
 from structlog.contextvars import bound_contextvars
 
 from ..auth import Admission, Forbidden, Gate, Right
-from ..core.errors import FormatError, RemoteError, ResolveError, UnknownLabel
+from ..core.errors import FormatError, RefusedLabel, RemoteError, ResolveError, UnknownLabel
 from ..core.faults import Faults
 from ..observe.metrics import Metrics
 from .broken import unreadable
@@ -99,6 +99,8 @@ class RequestHandler:
             made = await endpoint.answer(request)
         except UnknownLabel as error:
             # Only endpoints that require a token look up labels, so the request has an owner.
+            raise error.for_peer(partial(request.owner.may, Right.READ)) from None
+        except RefusedLabel as error:
             raise error.for_peer(partial(request.owner.may, Right.READ)) from None
         except (FormatError, ResolveError) as error:
             self._report(request, path, endpoint.route, error)

@@ -324,7 +324,7 @@ class GatedPublications:
             self._note(admitted, now)
         for label, refusal in now.refusals.items():
             if former.get(label) != refusal:
-                report_refusal(refusal)
+                report_refusal(refusal, is_served=label in now.tree.labels)
                 self._decide(Kind.REFUSED if refusal.failure is None else Kind.UNJUDGED, refusal)
         for label in former.keys() - now.refusals.keys():
             exception = self._exceptions.pop(label, None)
@@ -474,8 +474,13 @@ def state_in(served: ServedState, label: str) -> str | None:
     return None if files is None else state_of(files)
 
 
-def report_refusal(refusal: Refusal) -> None:
-    """Log a label that is held back."""
+def report_refusal(refusal: Refusal, *, is_served: bool) -> None:
+    """Log a label that is held back.
+
+    Args:
+        is_served: Whether an earlier state of the label is served.
+    """
+    kept = "its keys keep their former state" if is_served else "it isn't served, because it has no earlier state"
     log.warning(
         "label held back",
         label=refusal.label,
@@ -483,7 +488,7 @@ def report_refusal(refusal: Refusal) -> None:
         findings=[str(each) for each in refusal.findings[:_LOGGED]],
         findings_count=refusal.count,
         **({"failure": f"the gate {refusal.failure}"} if refusal.failure else {}),
-        consequence="its keys keep their former state; other labels are published",
+        consequence=f"{kept}; other labels are published",
     )
 
 

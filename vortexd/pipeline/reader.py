@@ -17,10 +17,10 @@ from ..aio import threads
 from ..core.broken_files import at_fault
 from ..core.cache import Cache
 from ..core.commits import Commit
-from ..core.errors import FormatError, ResolveError, UnknownLabel
+from ..core.errors import FormatError, RefusedLabel, ResolveError, UnknownLabel
 from ..core.model import BrokenFile, Config, Files, HeldBack, Key, Names
 from ..encryption.decryptor import Decryptor
-from ..gate.finding import Refusal
+from ..gate.finding import Refusal, refused_headers
 from ..gate.gate import PublicationGate, Rules, Verdict
 from ..resolve.explain import Explanation
 from ..resolve.tree import ParsedFiles
@@ -167,6 +167,7 @@ class ConfigReader:
 
         Raises:
             UnknownLabel: There is no such label, or no source has been read yet.
+            RefusedLabel: The gate holds the label back, and it was never served.
             FormatError, ResolveError: The key can't be resolved, and the server has never resolved it since its start.
         """
         while True:
@@ -265,6 +266,8 @@ class ConfigReader:
                 if self._load_label is not None:
                     await self._load_label(label)
                 state = self._store.state or state
+                if label not in state.labels and label in self.refusals:
+                    raise RefusedLabel(key, refused_headers(self.refusals_for(key)))
                 if label not in state.labels:
                     raise _unknown(key, label, state)
         return state

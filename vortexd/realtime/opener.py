@@ -18,7 +18,7 @@ import trio
 from .. import __version__
 from ..auth import Admission, Gate, Right
 from ..core.broken_files import at_fault, broken_headers
-from ..core.errors import FormatError, RemoteError, ResolveError, UnknownLabel
+from ..core.errors import FormatError, RefusedLabel, RemoteError, ResolveError, UnknownLabel
 from ..core.faults import Faults
 from ..core.model import Config, Key
 from ..fleet import Instance
@@ -125,6 +125,9 @@ class Opener:
         except UnknownLabel as error:
             said = error.for_peer(lambda key: admission.may(Right.SUBSCRIBE, key))
             raise Refusal(said.status, said.reason) from None
+        except RefusedLabel as error:
+            refused = error.for_peer(lambda key: admission.may(Right.READ, key))
+            raise Refusal(refused.status, refused.reason, refused.headers) from None
         except RemoteError as error:
             raise Refusal(error.status, error.reason, error.headers) from None
         except (FormatError, ResolveError) as error:
