@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 import urllib.request
 from email.message import Message
@@ -150,6 +152,28 @@ def test_a_server_that_is_killed_during_a_judgement_has_published_nothing_and_le
     with Server(tmp_path / "x", settings=settings) as server:
         assert 3 == port(server)
         until(lambda: gates(server) == [[]] * workers)
+
+
+def test_the_example_keeps_its_schema_and_the_change_of_the_readme_is_refused(tmp_path: Path) -> None:
+    root = Path(__file__).parent.parent.parent
+    shutil.copytree(root / "conf/example", tmp_path / "conf/example")
+    [settings] = re.findall(r"```toml\n(.*?source_schemas.*?)```", (root / "README.md").read_text(), re.DOTALL)
+    # The name of the sample is the one that the test writes it to.
+    settings = f'[server]\nbind = ["127.0.0.1:0"]\n{settings.replace("conf/example", str(tmp_path / "conf/example"))}'
+    with Server(tmp_path / "x", settings=settings.replace("true", "true\ntimeout = 30.0")) as server:
+        until(lambda: len(validators(server.process.pid)) == 1)
+        assert {"held_back": [], "standing": []} == ask(server, "/api/v1/gate")[1]
+        file = tmp_path / "conf/example/billing-prod.yml"
+        text = file.read_text()
+        assert "size: 20" in text
+        file.write_text(text.replace("size: 20", "size: many"))
+        until(lambda: all(gates(server)))
+        [finding] = ask(server, "/api/v1/gate")[1]["held_back"][0]["findings"]
+        assert ("billing:prod:main", "/database/pool/size", "type") == tuple(
+            finding[name] for name in ("key", "pointer", "keyword")
+        )
+        file.write_text(text)
+        until(lambda: not any(gates(server)))
 
 
 def is_running(pid: int) -> bool:
