@@ -109,6 +109,7 @@ PURE = [
     "pipeline.served",
     "pipeline.state",
     "pipeline.store",
+    "pipeline.ungated",
     "process.peers.wire",
     "realtime.chain",
     "realtime.client",

@@ -136,12 +136,17 @@ LATE = [
     "vortexd.net.x509",
     # For a gate.
     "vortexd.gate.command",
+    "vortexd.gate.decision",
     "vortexd.gate.files",
+    "vortexd.gate.gate",
     "vortexd.gate.inference",
     "vortexd.gate.judge",
     "vortexd.gate.lines",
     "vortexd.gate.places",
+    "vortexd.gate.schemas",
     "vortexd.gate.validation",
+    "vortexd.http.gate_decisions",
+    "vortexd.pipeline.gated",
     "vortexd.state.accepted_files",
     # Commands that don't serve.
     "vortexd.cli.commands",

@@ -9,7 +9,8 @@ from vortexd.aio.collector import Collector
 from vortexd.core.model import Tree
 from vortexd.encryption.decryptor import Decryptor
 from vortexd.gate.decision import Decision
-from vortexd.gate.gate import PublicationGate, Rules
+from vortexd.gate.gate import Rules
+from vortexd.gate.opening import open_gate
 from vortexd.observe.metrics import Metrics
 from vortexd.observe.publication import Publication
 from vortexd.pipeline.broadcast import Broadcaster, Subscriber
@@ -73,7 +74,7 @@ class Wired:
         self.key_usage = KeyUsage(self.store, self.registry, history)
         self.broadcaster = broadcaster(self.registry, self.encoder.change, trio.current_time)
         self.reader = ConfigReader(
-            self.store, trio.CapacityLimiter(2), sources=sources, commits=commits, gate=PublicationGate(rules)
+            self.store, trio.CapacityLimiter(2), sources=sources, commits=commits, gate=open_gate(rules)
         )
         self.publisher = Publisher(
             formats,
@@ -88,7 +89,7 @@ class Wired:
             on_publication=on_publication,
             collector=collector,
             order=self.order,
-            gate=PublicationGate(rules),
+            gate=open_gate(rules),
             accepted=accepted,
             on_decision=self.decisions.append,
         )

@@ -26,7 +26,7 @@ from .core.model import Tree
 from .core.text import Timestamps
 from .encryption.files import Keyring
 from .fleet import Fleet
-from .gate.gate import PublicationGate, Rules, load_rules
+from .gate.opening import load_rules, open_gate
 from .http.app import create_app
 from .http.audit import AuditLog
 from .http.bridge import Bridge
@@ -39,7 +39,6 @@ from .http.explain import Explain
 from .http.fleet import FleetPages
 from .http.fleet_arrivals import FleetArrivals
 from .http.gate import GateEndpoint
-from .http.gate_decisions import record_decision
 from .http.history import History
 from .http.key_list import KeyList
 from .http.monitor import Monitor
@@ -89,6 +88,8 @@ from .state.acknowledgements import Acknowledgements
 
 if TYPE_CHECKING:
     from .cluster.node import Node
+    from .gate.decision import Decision
+    from .gate.gate import Rules
     from .http.fleet_departures import FleetDepartures
     from .source.published.stand_in import StandIn
 
@@ -273,6 +274,13 @@ def build(settings: Settings, files: NamedFiles, read: Callable[[], Settings], p
     )
 
 
+def _record(audit: Audit, decision: "Decision", worker: int) -> None:
+    # A server without a gate doesn't load this module.
+    from .http.gate_decisions import record_decision
+
+    record_decision(audit, decision, worker)
+
+
 def _cluster(settings: Settings, stages: Stages, metrics: Metrics, peers: Peers) -> "Node | None":
     """Make this node of the cluster, if there is one. All workers watch, and the first one keeps the node's entries."""
     if not settings.cluster.name:
@@ -351,7 +359,7 @@ def _websockets(
 
 
 def _stages(
-    settings: Settings, keyring: Keyring, metrics: Metrics, process: Process, rules: Sequence[Rules], audit: Audit
+    settings: Settings, keyring: Keyring, metrics: Metrics, process: Process, rules: "Sequence[Rules]", audit: Audit
 ) -> Stages:
     store = Store(settings.history)
     registry: Registry[Subscriber] = Registry()
@@ -375,7 +383,7 @@ def _stages(
         sources.before,
         sources,
         sources,
-        gate=PublicationGate(rules),
+        gate=open_gate(rules),
     )
     collector = Collector()
     accepted = AcceptedStates(process.accepted, sources)
@@ -394,9 +402,9 @@ def _stages(
         on_publication=process.trace,
         collector=collector,
         order=order,
-        gate=PublicationGate(rules),
+        gate=open_gate(rules),
         accepted=accepted,
-        on_decision=lambda decision: record_decision(audit, decision, process.peers.number),
+        on_decision=lambda decision: _record(audit, decision, process.peers.number),
     )
     pipeline = Pipeline(store, key_usage, registry, broadcaster, encoder, reader, collector, order)
     return Stages(

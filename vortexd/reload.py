@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from random import Random
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import attrs
 import structlog
@@ -25,7 +25,7 @@ from .auth.credential_files import NamedFiles, load_named_files
 from .core.errors import SettingsError
 from .core.model import PropertySource
 from .encryption.files import Encryption, Keyring
-from .gate.gate import Rules, load_rules
+from .gate.opening import load_rules
 from .observe import logs
 from .observe.metrics import Metrics
 from .pipeline.publisher import Publisher
@@ -39,6 +39,9 @@ from .settings.realtime import RealtimeSettings
 from .settings.root import Settings, reloaded
 from .settings.server import Address
 from .source.composite import Sources, open_sources
+
+if TYPE_CHECKING:
+    from .gate.gate import Rules
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -70,7 +73,7 @@ class NewSettings:
     before: Settings
     settings: Settings
     files: NamedFiles
-    rules: tuple[Rules, ...] = ()
+    rules: "tuple[Rules, ...]" = ()
 
 
 class Part(ABC, Generic[T]):
@@ -225,28 +228,28 @@ class Parsing(Part[tuple[FormatSettings, bool]]):
         await self._publisher.parse_by(prepared[0])
 
 
-class Gating(Part[tuple[Rules, ...]]):
+class Gating(Part["tuple[Rules, ...]"]):
     """The rules of [[gate]]. What is served stays.
 
     Args:
         rules: The rules that the publisher has now.
     """
 
-    def __init__(self, publisher: Publisher, rules: tuple[Rules, ...]) -> None:
+    def __init__(self, publisher: Publisher, rules: "tuple[Rules, ...]") -> None:
         self._publisher = publisher
         self._rules = rules
 
-    def prepare(self, new: NewSettings) -> tuple[Rules, ...]:
+    def prepare(self, new: NewSettings) -> "tuple[Rules, ...]":
         """See `Part`."""
         return new.rules
 
-    def apply(self, prepared: tuple[Rules, ...]) -> bool:
+    def apply(self, prepared: "tuple[Rules, ...]") -> bool:
         """See `Part`."""
         # A schema may have changed although no setting has.
         before, self._rules = self._rules, prepared
         return prepared != before
 
-    async def publish(self, prepared: tuple[Rules, ...]) -> None:
+    async def publish(self, prepared: "tuple[Rules, ...]") -> None:
         """See `Part`."""
         await self._publisher.judge_by(prepared)
 

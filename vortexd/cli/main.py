@@ -271,7 +271,7 @@ def _errors(file: Path | None, options: argparse.Namespace) -> Iterator[Settings
 
 def _gate_errors(settings: Settings) -> Iterator[SettingsError]:
     """Yield the problems of the schemas that [[gate]] names."""
-    from ..gate.gate import load_rules
+    from ..gate.opening import load_rules
 
     try:
         load_rules(settings.gate)
@@ -301,7 +301,7 @@ def example() -> Path:
 def _check_files(settings: Settings) -> None:
     """Read the files that [auth], [tls], [encryption] and [[gate]] name, as the daemon would."""
     from ..auth.credential_files import load_named_files
-    from ..gate.gate import load_rules
+    from ..gate.opening import load_rules
 
     load_named_files(settings, [parse_address(text) for text in settings.server.bind], os.environ)
     load_rules(settings.gate)

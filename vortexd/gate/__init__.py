@@ -14,5 +14,6 @@ package never imports the pipeline, which decides what a refusal holds back.
     command.py     runs the operator's command, within a deadline
     files.py       reads the schemas that settings name
     inference.py   drafts a schema from documents; pure
+    opening.py     opens the gate that the settings describe; a server without a gate loads nothing else for it
     gate.py        judges the changed keys of a publication by all sections [[gate]]
 """

@@ -14,7 +14,6 @@ from ..aio import threads
 from ..core.model import Config, Key
 from ..core.patterns import Pattern
 from ..resolve.tree import ParsedFiles
-from ..settings.gate import GateSettings
 from .finding import COMMAND, MOST_FINDINGS, SCHEMA, Failure, Finding
 from .schemas import SUFFIX, Schema, SourceSchemas, applies, schema_contents, source_schemas
 
@@ -189,16 +188,3 @@ class PublicationGate:
 
 def _owner(path: str) -> str:
     return path.rpartition("/")[2].removesuffix(SUFFIX)
-
-
-def load_rules(settings: Sequence[GateSettings]) -> tuple[Rules, ...]:
-    """Read the schemas of all sections; see `files.load_gate`. Without a section, nothing is loaded.
-
-    Raises:
-        SettingsError: As in `files.load_gate`.
-    """
-    if not settings:
-        return ()
-    from .files import load_gate
-
-    return load_gate(settings)

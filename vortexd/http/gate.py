@@ -1,7 +1,7 @@
 """`/api/v1/gate`: the labels that the gate holds back, and what it lets through, for tokens with `admin`."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import attrs
 import orjson
@@ -9,16 +9,17 @@ import orjson
 from ..audit import Audit, Outcome
 from ..auth import Right
 from ..core.errors import RemoteError
-from ..gate.decision import Person
 from ..gate.finding import Refusal
-from ..gate.gate import Verdict
 from ..process.peers import Peers
 from .endpoint import Endpoint, Request, Response
-from .gate_decisions import LET_THROUGH
 from .operation import media, ok, operation
 from .schemas import COUNT, FINDING, TEXT, TIME, Operations, Schema, a_list, an_object, nullable, ref
 from .spring.environment import V1
 from .status import refusal_members
+
+if TYPE_CHECKING:
+    from ..gate.decision import Person
+    from ..gate.gate import Verdict
 
 # The longest reason, in characters. It stands in the log.
 _REASON = 500
@@ -75,15 +76,15 @@ class Publications(Protocol):
     """The part of the publisher that `GateEndpoint` needs."""
 
     @property
-    def standing(self) -> Mapping[str, Verdict]:
+    def standing(self) -> "Mapping[str, Verdict]":
         """By label, the rules that served keys break."""
         ...
 
-    async def let_through(self, label: str, state: str, by: Person, reason: str) -> None:
+    async def let_through(self, label: str, state: str, by: "Person", reason: str) -> None:
         """Publish a state of a label that the gate holds back."""
         ...
 
-    def let_through_soon(self, label: str, state: str, by: Person, reason: str) -> None:
+    def let_through_soon(self, label: str, state: str, by: "Person", reason: str) -> None:
         """Publish such a state soon, if the gate holds it back here."""
         ...
 
@@ -109,6 +110,10 @@ class GateEndpoint(Endpoint):
         """See `Endpoint`."""
         if request.method == "POST":
             label, state, reason = _exception(request.body)
+            # A server without a gate doesn't load these modules.
+            from ..gate.decision import Person
+            from .gate_decisions import LET_THROUGH
+
             actor = request.actor
             by = Person(actor.name, actor.kind, actor.peer)
             try:
@@ -128,12 +133,14 @@ class GateEndpoint(Endpoint):
         return Response(body=orjson.dumps(said))
 
     def _hear(self, text: str) -> str:
+        from ..gate.decision import Person
+
         label, state, by, reason = orjson.loads(text)
         self._publications.let_through_soon(label, state, Person(*by), reason)
         return ""
 
 
-def _standing_members(label: str, verdict: Verdict) -> dict[str, Any]:
+def _standing_members(label: str, verdict: "Verdict") -> dict[str, Any]:
     return {
         "label": label,
         "failure": verdict.failure,

@@ -6,6 +6,8 @@ changed key one delivery leaves, for the subscribers of that key. The pipeline n
 
     publisher.py    turns a `Tree` into a publication, in order: parsing.py, last_good.py, `stage` and `commit` of the
                     store, broadcast.py
+    gated.py        lets the gate judge a publication before its commit, and holds labels back; ungated.py stands in its
+                    place as long as there is no gate
     served.py       everything that is served at one moment, as one frozen value; state.py resolves keys from it
     store.py        the served state, and the configurations of the keys that are kept
     dependencies.py knows which keys read which files

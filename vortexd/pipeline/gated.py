@@ -31,31 +31,13 @@ from .dependencies import Dependencies
 from .served import ServedState
 from .state import State
 from .store import Staged, Store, stage
+from .ungated import Admitted
 
 log = structlog.get_logger()
 InThread = Callable[..., Awaitable[Any]]
 Parse = Callable[[Tree, ParsedTree, FormatSettings], Awaitable[ParsedTree]]
 # At most this many findings of one label are logged.
 _LOGGED = 5
-
-
-@attrs.frozen
-class Admitted:
-    """A state that the gate admits.
-
-    Attributes:
-        served: The state, in which refused labels have their former files.
-        altered: Its differences from the served state.
-        ready: The keys that are resolved already, or None.
-        recalled: The labels that begin with a remembered state. What is served of them hasn't been examined yet.
-        judged: The labels with keys that the gate has judged.
-    """
-
-    served: ServedState
-    altered: Alterations | None
-    ready: Staged | None = None
-    recalled: frozenset[str] = frozenset()
-    judged: frozenset[str] = frozenset()
 
 
 class Accepted(Protocol):

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 import structlog
@@ -23,8 +23,7 @@ from ..aio.locks import Held
 from ..core.errors import RemoteError
 from ..core.model import Change, Config, Good, Key, Moment, Past, PropertySource, Tree
 from ..encryption.decryptor import Decryptor
-from ..gate.decision import Decision, Person
-from ..gate.gate import PublicationGate, Rules, Verdict
+from ..gate.opening import open_gate
 from ..observe.metrics import Metrics
 from ..observe.publication import Publication, Stopwatch, named
 from ..resolve.alterations import Alterations, alterations
@@ -33,7 +32,6 @@ from ..resolve.tree import ParsedFiles, ParsedTree
 from ..settings.formats import FormatSettings
 from .broadcast import Broadcaster, Subscriber
 from .dependencies import is_altered
-from .gated import Accepted, Admitted, GatedPublications, NothingAccepted
 from .key_usage import KeyUsage
 from .last_good import LastGood
 from .order import Order
@@ -44,6 +42,12 @@ from .registry import Registry
 from .served import ServedState
 from .state import State
 from .store import Staged, Store, stage
+from .ungated import Admitted, UngatedPublications
+
+if TYPE_CHECKING:
+    from ..gate.decision import Decision, Person
+    from ..gate.gate import PublicationGate, Rules, Verdict
+    from .gated import Accepted, GatedPublications
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -98,9 +102,9 @@ class Publisher:
         on_publication: Callable[[Publication], None] | None = None,
         collector: Collector | None = None,
         order: Order | None = None,
-        gate: PublicationGate | None = None,
-        accepted: Accepted | None = None,
-        on_decision: Callable[[Decision], None] = lambda _: None,
+        gate: "PublicationGate | None" = None,
+        accepted: "Accepted | None" = None,
+        on_decision: "Callable[[Decision], None]" = lambda _: None,
     ) -> None:
         self._formats = formats
         self._order = order or Order()
@@ -121,23 +125,26 @@ class Publisher:
         # down.
         self._threads = trio.CapacityLimiter(1)
         self._last_good = LastGood(self._in_thread)
-        self._gated = GatedPublications(
-            gate or PublicationGate(),
-            store,
-            self._in_thread,
-            now,
-            accepted or NothingAccepted(),
-            self._parse_accepted,
-            on_decision,
-        )
+        self._accepted = accepted
+        self._on_decision = on_decision
+        self._gated: GatedPublications | UngatedPublications = UngatedPublications()
+        if gate is not None:
+            self._gated = self._opened(gate)
         # The newest tree of the sources. If the gate holds labels back, it isn't the served tree.
         self._newest: Tree | None = None
         self._incomplete = trio.Event()
 
     @property
-    def gated(self) -> GatedPublications:
+    def gated(self) -> "GatedPublications | UngatedPublications":
         """What the gate has decided about the publications."""
         return self._gated
+
+    def _opened(self, gate: "PublicationGate") -> "GatedPublications":
+        from .gated import GatedPublications, NothingAccepted
+
+        accepted = self._accepted or NothingAccepted()
+        parts = self._store, self._in_thread, self._now, accepted, self._parse_accepted, self._on_decision
+        return GatedPublications(gate, *parts)
 
     async def wait_ready(self) -> None:
         """Wait until the first complete state is served."""
@@ -196,13 +203,16 @@ class Publisher:
             log.info("configuration resolved anew", changes=changes, deliveries=deliveries)
             await self._gated.examine(now)
 
-    async def judge_by(self, rules: Sequence[Rules]) -> None:
+    async def judge_by(self, rules: "Sequence[Rules]") -> None:
         """Judge by other rules from now on. What is served stays, and what breaks the rules is reported.
 
         Labels that are held back are judged again.
         """
         async with self._publishing:
-            await self._gated.replace(rules)
+            if not isinstance(self._gated, UngatedPublications):
+                await self._gated.replace(rules)
+            elif (gate := open_gate(rules)) is not None:
+                self._gated = self._opened(gate)
             await self._reader.judge_by(rules)
             served = self._store.served
             if served is None:
@@ -213,7 +223,7 @@ class Publisher:
             await self._gated.examine(self._store.served)
             self._gated.remember(self._store.served)
 
-    async def let_through(self, label: str, state: str, by: Person, reason: str) -> None:
+    async def let_through(self, label: str, state: str, by: "Person", reason: str) -> None:
         """Publish a state of a label that the gate holds back.
 
         Raises:
@@ -225,7 +235,7 @@ class Publisher:
             assert served is not None  # a label is held back only if a state is served
             await self._publish(self._tree_again(served), served.parsed)
 
-    def let_through_soon(self, label: str, state: str, by: Person, reason: str) -> None:
+    def let_through_soon(self, label: str, state: str, by: "Person", reason: str) -> None:
         """Do as `let_through` within a few seconds, without waiting, because another worker was asked.
 
         If the state isn't held back, nothing happens.
@@ -235,7 +245,7 @@ class Publisher:
             self._incomplete.set()
 
     @property
-    def standing(self) -> Mapping[str, Verdict]:
+    def standing(self) -> "Mapping[str, Verdict]":
         """See `GatedPublications.standing`."""
         return self._gated.standing
 

@@ -8,7 +8,7 @@ names. They are dropped with their served state.
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from operator import attrgetter
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 import trio
@@ -21,7 +21,7 @@ from ..core.errors import FormatError, RefusedLabel, ResolveError, UnknownLabel
 from ..core.model import BrokenFile, Config, Files, HeldBack, Key, Names
 from ..encryption.decryptor import Decryptor
 from ..gate.finding import Refusal, refused_headers
-from ..gate.gate import PublicationGate, Rules, Verdict
+from ..gate.opening import open_gate
 from ..resolve.explain import Explanation
 from ..resolve.tree import ParsedFiles
 from ..settings.formats import FormatSettings
@@ -34,6 +34,9 @@ from .publication_log import report_undecryptable
 from .served import ServedState
 from .state import State
 from .store import Store
+
+if TYPE_CHECKING:
+    from ..gate.gate import PublicationGate, Rules, Verdict
 
 T = TypeVar("T")
 
@@ -96,9 +99,9 @@ class ConfigReader:
         load_before: Callable[[str, str], Awaitable[Files | None]] | None = None,
         sources: FormerSources | None = None,
         commits: Commits | None = None,
-        gate: PublicationGate | None = None,
+        gate: "PublicationGate | None" = None,
     ) -> None:
-        self._gate = gate or PublicationGate()
+        self._gate = gate
         self._store = store
         self._threads = limiter
         self._load_label = load_label
@@ -195,15 +198,20 @@ class ConfigReader:
 
     # The gate.
 
-    async def judge_by(self, rules: Sequence[Rules]) -> None:
+    async def judge_by(self, rules: "Sequence[Rules]") -> None:
         """Judge by other rules from now on. Configurations that were read already stay until the next publication."""
-        await self._gate.replace(rules)
+        if self._gate is not None:
+            await self._gate.replace(rules)
+        else:
+            self._gate = open_gate(rules)
         self._answers.refused.clear()
 
     def is_unjudged(self, key: Key) -> bool:
         """Return whether a key must be judged before it is served for the first time."""
         served = self._store.served
-        if served is None or not self._gate.rules or key in served.listing.keys or self._store.find(key) is not None:
+        if served is None or self._gate is None or not self._gate.rules:
+            return False
+        if key in served.listing.keys or self._store.find(key) is not None:
             return False
         return self._gate.judges(key)
 
@@ -214,7 +222,7 @@ class ConfigReader:
             FormatError, ResolveError: The gate refuses it.
         """
         key = config.key
-        if self._store.state is not state or not self.is_unjudged(key):
+        if self._gate is None or self._store.state is not state or not self.is_unjudged(key):
             return
         verdict = (await self._gate.judge([config], state.labels, state.labels))[key.label]
         if verdict.accepts:
@@ -448,7 +456,7 @@ class ConfigReader:
         return await threads.run_sync(function, *arguments, abandon_on_cancel=True, limiter=self._threads)
 
 
-def _refused(verdict: Verdict) -> FormatError | ResolveError:
+def _refused(verdict: "Verdict") -> FormatError | ResolveError:
     """Return the error for a key that the gate refuses."""
     if verdict.failure is not None:
         return ResolveError(f"the gate {verdict.failure}")
