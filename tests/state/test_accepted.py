@@ -171,11 +171,38 @@ async def test_a_disk_that_hangs_does_not_hold_up_the_start(
         await trio.sleep_forever()
 
     monkeypatch.setattr(threads, "run_sync", hangs)
+    states = AcceptedStates(tmp_path / "a", Sources())
     with capture_logs() as logs:
-        assert await AcceptedStates(tmp_path / "a", Sources()).recall("main", of("c1")) is None
+        for label in ("main", "dev", "next"):
+            assert await states.recall(label, of("c1")) is None
 
+    # Further labels don't wait.
     assert module.PATIENCE == trio.current_time()
     assert ["the disk didn't answer within 2 s"] == [each["reason"] for each in logs]
+
+
+async def test_a_disk_that_did_not_answer_is_read_again_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    states = await remembered(tmp_path / "a", of("c1"))
+
+    async def hangs(*_: object, **__: object) -> None:
+        await trio.sleep_forever()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threads, "run_sync", hangs)
+        assert await states.recall("main", of("c2")) is None
+
+    async def reads(function: Any, *arguments: Any, **_: object) -> Any:
+        await trio.lowlevel.checkpoint()
+        return function(*arguments)
+
+    monkeypatch.setattr(threads, "run_sync", reads)
+    await trio.sleep(RETRY - 0.1)
+    assert await states.recall("main", of("c2")) is None
+    await trio.sleep(0.1)
+    found = await states.recall("main", of("c2"))
+    assert "c1" == (found and found.revision)
 
 
 async def test_each_new_state_is_written_by_a_task_of_its_own(tmp_path: Path, nursery: trio.Nursery) -> None:

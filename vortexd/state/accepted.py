@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-# Seconds after which a failed write is repeated.
+# Seconds after which a failed write is repeated, and after which a disk that didn't answer is read again.
 RETRY = 60.0
 # Seconds for one reading, and for the last write.
 PATIENCE = 2.0
@@ -71,6 +71,8 @@ class AcceptedStates:
         # The event loop and the threads take turns each. A thread that was abandoned keeps its turn until it ends.
         self._threads = trio.CapacityLimiter(1)
         self._reading = trio.CapacityLimiter(1)
+        # When the disk may be read again, after it didn't answer.
+        self._again_at = 0.0
 
     def note(self, labels: Mapping[str, Files]) -> None:
         """Remember the files of all labels that are served. Returns at once."""
@@ -87,13 +89,15 @@ class AcceptedStates:
         Args:
             newest: The newest files of the label. If they are the accepted ones, they are returned.
         """
-        if self._directory is None:
+        if self._directory is None or trio.current_time() < self._again_at:
             return None
         layers: list[AcceptedLayer] = []
         with trio.move_on_after(PATIENCE) as scope:
             read = partial(threads.run_sync, self._files.read, label, abandon_on_cancel=True, limiter=self._reading)
             layers = [*await read()]
         if scope.cancelled_caught:
+            # There may be hundreds of labels, and each would wait.
+            self._again_at = trio.current_time() + RETRY
             self._warn(label, f"the disk didn't answer within {PATIENCE:g} s")
         if not layers:
             return None
