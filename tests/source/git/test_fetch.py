@@ -255,6 +255,24 @@ async def test_what_was_refused_once_is_not_taken_for_checked_the_next_time(fetc
     assert {"refs/heads/main"} == set(fetched.fetch.names)
 
 
+async def test_the_former_state_of_a_large_directory_is_stored_without_compressing_it_again(fetched: Fetched) -> None:
+    files = {f"f{number}.yml": f"a: {number}\n" for number in range(300)}
+    fetched.repository.commit({**files, "long.yml": f"a: {100_000 * 'x'}\n"})
+    await fetched.run()
+    packs = fetched.mirror / "objects/pack"
+    before = {*packs.glob("*.pack")}
+    tree = int(fetched.repository.git("cat-file", "-s", "main^{tree}"))
+    fetched.repository.commit({"f1.yml": "a: changed\n"})
+    await fetched.run()
+    [added] = {*packs.glob("*.pack")} - before
+
+    assert tree <= added.stat().st_size < tree + 1_000
+    # git compresses as usual when it packs everything anew.
+    await fetched.fetch.git.run("repack", "-q", "-a", "-d", "-F", timeout=30)
+    [packed] = packs.glob("*.pack")
+    assert packed.stat().st_size < 100_000
+
+
 async def test_a_bad_ref_keeps_what_it_had_and_the_others_move_on(fetched: Fetched) -> None:
     repository = fetched.repository
     before = repository.commit({"app.yml": "a: 1\n"}, "dev", parent="main")

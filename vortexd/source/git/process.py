@@ -42,7 +42,11 @@ _FIXED = {
     "GIT_PROTOCOL_FROM_USER": "0",
     "GIT_SSH_VARIANT": "ssh",
 }
+# A remote sends a changed directory as a difference from the former one. git stores the former one again with it, and would
+# compress that for longer than all other work on a fetch of a large directory. `git gc` removes it.
 _CONFIGURATION = {
+    "core.compression": "0",
+    "pack.compression": "-1",
     "core.hooksPath": "/dev/null",
     "core.symlinks": "false",
     "core.fsmonitor": "false",
