@@ -557,6 +557,11 @@ async def test_old_answers_are_freed_before_the_next_question(served: Served) ->
     served.reader.drop_old_answers()
 
     assert answers() is None
+    # The next question makes the new ones.
+    assert served.reader._current.served is None
+    kept = await served.reader.read(SHOP)
+    served.reader.drop_old_answers()
+    assert kept is served.reader.kept(SHOP)
 
 
 async def test_the_bounds_of_parsing_are_those_of_what_is_served(served: Served) -> None:

@@ -123,7 +123,9 @@ class ConfigReader:
 
         Without this call, the next question frees them.
         """
-        _ = self._answers
+        # Each publication calls this, and often no question follows. So the next question makes the new answers.
+        if self._current.served is not self._store.served:
+            self._current = _Answers()
 
     @property
     def _answers(self) -> _Answers:
