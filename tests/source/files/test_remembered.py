@@ -323,6 +323,79 @@ async def test_what_is_newest_is_written_and_the_index_is_confirmed_each_hour(
     assert disk.memory._lock is None
 
 
+@pytest.mark.parametrize(("busy", "passes"), [(0, 1), (1, 2), (5, 6), (1_000, 64)])
+async def test_a_write_waits_for_a_short_pass_of_the_event_loop_but_not_for_ever(
+    disk: Disk, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch, busy: int, passes: int
+) -> None:
+    run_inline(monkeypatch)
+    begun = 0
+
+    class Passes(trio.abc.Instrument):
+        """Counts the passes after the arrival of content, the first of which are long."""
+
+        count = 0
+
+        def before_io_wait(self, timeout: float) -> None:
+            self.count += 1
+            # The first pass wakes the task.
+            mock_clock.jump(module._SHORT_PASS * (1.01 if 1 < self.count <= 1 + busy else 0.99))
+
+    def good() -> Good:
+        nonlocal begun
+        begun = counted.count
+        return Good({"a.yml": b"a: 1"}, {})
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(disk.memory.run)
+        await wait_all_tasks_blocked()
+        counted = Passes()
+        trio.lowlevel.add_instrument(counted)
+        disk.memory.remember(good)
+        await wait_until(lambda: disk.index.exists())
+        trio.lowlevel.remove_instrument(counted)
+        nursery.cancel_scope.cancel()
+
+    # Another pass is that of the thread, which runs in the event loop here.
+    assert 1 + passes + 1 == begun
+
+
+async def test_what_waits_when_the_source_ends_is_written_and_the_lock_is_released(
+    disk: Disk, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_inline(monkeypatch)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(disk.memory.run)
+        await wait_all_tasks_blocked()
+        disk.memory.remember(lambda: Good({"a.yml": b"a: 1"}, {}))
+        nursery.cancel_scope.cancel()
+
+    assert [Former(b"a: 1")] == await disk.recall("a.yml")
+    assert disk.memory._lock is None
+    # It is written once.
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        disk.index.unlink()
+        await disk.memory.run()
+    assert not disk.index.exists()
+
+
+async def test_a_disk_that_hangs_when_the_source_ends_is_not_awaited_for_ever(
+    disk: Disk, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hang(*_: object, abandon_on_cancel: bool, **__: object) -> None:
+        # Trio waits for other threads, whatever is cancelled.
+        with trio.CancelScope(shield=not abandon_on_cancel):
+            await trio.sleep_forever()
+
+    monkeypatch.setattr(trio.to_thread, "run_sync", hang)
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        disk.memory.remember(lambda: Good({}, {}))
+        await disk.memory.run()
+
+    assert module._LAST_WRITE == trio.current_time()
+
+
 async def test_a_write_that_failed_is_tried_again_and_the_former_index_is_not_confirmed(
     disk: Disk, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
