@@ -41,4 +41,4 @@ The import rule, kept by tests/test_imports.py: packages import each other witho
 trio, socket, time, random or logging. Only composition.py knows every part.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -1,0 +1,157 @@
+"""packaging/release, which makes and tries a release, and the workflow that calls it. Only .ci/extended runs the whole script."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+import yaml
+
+from vortexd import __version__
+
+from .building import ROOT
+
+SCRIPT = ROOT / "packaging/release"
+EXTENDED = (ROOT / ".ci/extended").read_text()
+WORKFLOW = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())
+GIT = ["git", "-c", "user.name=a", "-c", "user.email=a@b.example", "-c", "init.defaultBranch=main"]
+
+
+def shell_scripts() -> list[Path]:
+    candidates = [*(ROOT / ".ci").iterdir(), *(ROOT / "packaging").rglob("*")]
+    files = [path for path in candidates if path.is_file() and "__pycache__" not in path.parts]
+    return sorted(path for path in files if re.match(rb"#!.*sh\b", path.read_bytes()[:40]))
+
+
+@pytest.mark.parametrize("script", shell_scripts(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_shell_script_is_well_formed(script: Path) -> None:
+    shell = "bash" if b"bash" in script.read_bytes().partition(b"\n")[0] else "sh"
+
+    subprocess.run([shell, "-n", script], check=True)
+    assert re.search(r"^set -(?:euo pipefail|e)$", script.read_text(), re.MULTILINE)
+    if shutil.which("shellcheck"):
+        subprocess.run(["shellcheck", script], check=True)
+
+
+def test_the_changelog_has_a_section_of_the_version_with_its_date() -> None:
+    sections = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+
+    assert "Unreleased" == sections[0]
+    assert re.fullmatch(rf"{re.escape(__version__)} - \d{{4}}-\d\d-\d\d", sections[1])
+
+
+def test_the_manifests_and_the_manual_name_the_version() -> None:
+    texts = [path.read_text() for path in (ROOT / "packaging/kubernetes").rglob("*") if path.is_file()]
+    texts += [(ROOT / "README.md").read_text(), (ROOT / "man/vortexd.8").read_text()]
+    named = re.findall(r"(?:\bvortexd:|newTag: |dist/vortexd_)(\d+\.\d+\.\d+)", "\n".join(texts))
+
+    assert len(named) > 6
+    assert {__version__} == set(named)
+
+
+def test_the_workflow_runs_the_checks_on_each_python() -> None:
+    checks, release = WORKFLOW["jobs"]["checks"], WORKFLOW["jobs"]["release"]
+
+    assert ["3.11", "3.12", "3.13"] == checks["strategy"]["matrix"]["python"]
+    assert "bash .ci/run" == checks["steps"][-1]["run"]
+    assert "checks" == release["needs"]
+    assert any(step.get("run", "").startswith("packaging/release ") for step in release["steps"])
+    assert {"contents": "read"} == WORKFLOW["permissions"]
+
+
+def test_the_long_checks_make_a_release() -> None:
+    assert re.search(r"^ +part release \d+ packaging/release\b", EXTENDED, re.MULTILINE)
+
+
+def test_the_limits_of_the_long_checks_add_up_to_what_the_header_says() -> None:
+    limits = [int(each) for each in re.findall(r'^ +(?:\w+\) )?part (?:\w+|"[^"]+") (\d+) ', EXTENDED, re.MULTILINE)]
+    # .ci/run has one of the three Pythons.
+    whole = sum(limits) + int(*re.findall(r'part "Python \$version" (\d+) ', EXTENDED))
+
+    assert [f"{whole}"] == re.findall(r"ends within (\d+) minutes", EXTENDED)
+    assert 9 == len(limits)
+    assert whole <= 80
+
+
+def repository(directory: Path, changelog: str) -> Path:
+    """A commit with what the script reads before it builds."""
+    for name in ("packaging", "vortexd"):
+        (directory / name).mkdir(parents=True)
+    shutil.copy(SCRIPT, directory / "packaging")
+    shutil.copy(ROOT / "pyproject.toml", directory)
+    (directory / "vortexd/__init__.py").write_text('__version__ = "1.2.3"\n')
+    (directory / "CHANGELOG.md").write_text(changelog)
+    for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "a"]):
+        subprocess.run([*GIT, *command], cwd=directory, check=True)
+    return directory
+
+
+def run(directory: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    # A directory in place of Python ends the script before it could download anything.
+    environment = {**os.environ, "PYTHON": "/"}
+    command = [directory / "packaging/release", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("section", ["## Unreleased", "## 1.2.3", "## 1x2.3 - 2026-01-02", "## 1.2.3 - soon"])
+def test_a_version_without_a_section_in_the_changelog_is_no_release(section: str, tmp_path: Path) -> None:
+    ended = run(repository(tmp_path / "it", f"# Changelog\n\n{section}\n"))
+
+    assert (1, "release: error: CHANGELOG.md has no section '## 1.2.3 - DATE'\n") == (ended.returncode, ended.stderr)
+
+
+def test_it_warns_of_a_placeholder_and_of_uncommitted_changes(tmp_path: Path) -> None:
+    # git hasn't written all of a long changelog when its section is found.
+    directory = repository(tmp_path / "it", "## 1.2.3 - 2026-01-02\n" + "- A line.\n" * 100_000)
+    clean = run(directory).stdout
+    project = directory / "pyproject.toml"
+    project.write_text(re.sub('repository = ".*"', 'repository = "https://host.test/it"', project.read_text()))
+    changed = run(directory).stdout
+    subprocess.run([*GIT, "commit", "-q", "-a", "-m", "b"], cwd=directory, check=True)
+
+    assert "is a placeholder" in clean
+    assert "aren't committed" not in clean
+    assert "changes that aren't committed are left out" in changed
+    assert "" == run(directory).stdout
+
+
+def test_it_replaces_no_directory_of_others(tmp_path: Path) -> None:
+    directory = repository(tmp_path / "it", "## 1.2.3 - 2026-01-02\n")
+    target = tmp_path / "mine"
+    target.mkdir()
+    (target / "precious").touch()
+    ended = run(directory, target)
+
+    assert (1, f"release: error: {target} isn't empty, and has no SHA256SUMS\n") == (ended.returncode, ended.stderr)
+    assert ["precious"] == [each.name for each in target.iterdir()]
+
+
+def test_two_sdists_of_the_same_files_become_equal(tmp_path: Path) -> None:
+    made = []
+    for time, names in ((1, ["b", "a"]), (2, ["a", "b"])):
+        sdist = tmp_path / str(time) / "it.tar.gz"
+        sdist.parent.mkdir()
+        with tarfile.open(sdist, "w:gz") as archive:
+            for name in names:
+                file = sdist.with_name(name)
+                file.write_text(f"content of {name}")
+                os.utime(file, (time, time))
+                archive.add(file, f"it/{name}")
+        target = tmp_path / f"out{time}"
+        target.mkdir()
+        command: list[str | Path] = [sys.executable, ROOT / "packaging/normal_sdist.py", sdist, target]
+        subprocess.run(command, check=True, env={**os.environ, "SOURCE_DATE_EPOCH": "1000000000"})
+        made.append((target / "it.tar.gz").read_bytes())
+
+    assert made[0] == made[1]
+    with tarfile.open(tmp_path / "out1/it.tar.gz") as archive:
+        assert [("it/a", 1_000_000_000, "", 0), ("it/b", 1_000_000_000, "", 0)] == [
+            (each.name, each.mtime, each.uname, each.uid) for each in archive.getmembers()
+        ]
+        member = archive.extractfile("it/a")
+        assert member
+        assert b"content of a" == member.read()
