@@ -1,6 +1,7 @@
 """Several sources as one tree: precedence, labels that a source lacks, and trees that stay the same object."""
 
 from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -10,8 +11,9 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from vortexd.core.commits import Commit, PastFiles
-from vortexd.core.errors import SourceError
+from vortexd.core.errors import RemoteError, SourceError
 from vortexd.core.model import Config, Edits, Files, Key, Origin, Tree
+from vortexd.core.pushes import Branch, NewCommit, PushError, PushFault
 from vortexd.pipeline.state import State
 from vortexd.pipeline.store import Store, stage
 from vortexd.resolve.tree import ParsedTree, parse_tree
@@ -707,3 +709,67 @@ def test_the_bytes_of_a_directory_may_be_copied_unless_its_settings_say_otherwis
     roots = ("file:/srv/a/", "file:/srv/b/", "https://git.example/a.git/")
 
     assert [True, False, True] == [sources.may_copy(root) for root in roots]
+
+
+class Repo(Hand):
+    """A source that notes what is made and pushed."""
+
+    def __init__(self, name: str, *tags: str) -> None:
+        super().__init__(name)
+        self.tags = tags
+        self.done: list[object] = []
+
+    root = "git:/a/"
+
+    def commits(self, commit: str) -> list[Commit]:
+        return []
+
+    async def at(self, commit: str, near: PastFiles | None) -> PastFiles | None:
+        return None
+
+    async def subject(self, commit: str) -> str:
+        return ""
+
+    def branch(self, label: str) -> Branch:
+        if label in self.tags:
+            raise RemoteError("a tag", 409)
+        return Branch(self.name, label, f"head of {label}", (), pushes=True)
+
+    async def commit(self, new: NewCommit) -> str:
+        self.done.append(new)
+        return "1"
+
+    async def push(self, branch: str, head: str, commit: str) -> None:
+        self.done.append((branch, head, commit))
+
+
+async def test_a_branch_is_found_with_all_labels_that_it_serves(nursery: trio.Nursery) -> None:
+    """The default label of the second source is served under that of the first one, too."""
+    first, repo = Hand("first"), Repo("repo", "v1")
+    sources = Sources([first, repo], [(), ()])
+    nursery.start_soon(sources.run, nothing)
+    await wait_all_tasks_blocked()
+    await first.say(Tree({"main": files("file:/a/")}, "main"))
+    assert sources.branch(repo.root, "main") is None
+    trees = {"master": files(repo.root, "1"), "dev": files(repo.root, "2"), "v1": files(repo.root, "3")}
+    await repo.say(Tree(trees, "master"))
+
+    assert Branch("repo", "master", "head of master", ["main", "master"], True) == sources.branch(repo.root, "main")
+    assert Branch("repo", "dev", "head of dev", ["dev"], True) == sources.branch(repo.root, "dev")
+    assert sources.branch("file:/a/", "main") is None
+    with pytest.raises(RemoteError, match="a tag"):
+        sources.branch(repo.root, "v1")
+
+
+async def test_commits_are_made_and_pushed_by_the_source_with_that_root() -> None:
+    repo = Repo("repo")
+    sources = Sources([Hand("first"), repo], [(), ()])
+    new = NewCommit("0", (), "x", "ada", 0)
+
+    assert "1" == await sources.commit(repo.root, new)
+    await sources.push(repo.root, "main", "0", "1")
+    assert [new, ("main", "0", "1")] == repo.done
+    for act in (partial(sources.commit, "other", new), partial(sources.push, "file:/a/", "main", "0", "1")):
+        with pytest.raises(PushError, match="no source has this repository") as caught:
+            await act()
+        assert PushFault.AWAY is caught.value.fault

@@ -13,6 +13,7 @@ import attrs
 
 from ..core.commits import Commit, PastFiles
 from ..core.model import Files, Tree
+from ..core.pushes import Branch, NewCommit
 from .status import SourceStatus
 
 Publish: TypeAlias = Callable[[Tree], Awaitable[None]]
@@ -216,6 +217,35 @@ class StateReader(Protocol):
 
         Raises:
             SourceError: It can't be read.
+        """
+        ...
+
+
+@runtime_checkable
+class Pusher(CommitReader, Protocol):
+    """A source whose labels are branches of a repository, to which it can push commits."""
+
+    def branch(self, label: str) -> Branch:
+        """Return the branch that serves a label. Its `labels` are empty.
+
+        Raises:
+            RemoteError: There is no such label, or it isn't a branch.
+        """
+        ...
+
+    async def commit(self, new: NewCommit) -> str:
+        """Make a commit that no branch has yet. Return its id. Cancelling it does no harm.
+
+        Raises:
+            PushError: It can't be made.
+        """
+        ...
+
+    async def push(self, branch: str, head: str, commit: str) -> None:
+        """Push a commit of `commit` to a branch, whose newest commit must be `head` at the remote.
+
+        Raises:
+            PushError: The push has failed, or it isn't known whether it has arrived.
         """
         ...
 

@@ -21,6 +21,7 @@ from ..aio.locks import Held
 from ..core.commits import Commit, PastFiles
 from ..core.errors import SourceError
 from ..core.model import Files, SourceReport, Tree
+from ..core.pushes import Branch, NewCommit, PushError, PushFault
 from ..settings.root import Settings
 from ..settings.state_directory import state_directory
 from .base import (
@@ -33,6 +34,7 @@ from .base import (
     NewsReporter,
     PastReader,
     Publish,
+    Pusher,
     Refreshable,
     Rememberer,
     Source,
@@ -271,6 +273,43 @@ class Sources:
 
     def _version_reader(self, root: str) -> VersionReader | None:
         return next((each for each in self._sources if isinstance(each, VersionReader) and each.root == root), None)
+
+    def branch(self, root: str, label: str) -> Branch | None:
+        """Return the branch that serves a label, if a source with this root can push.
+
+        Return None if no such source is a repository, or if it hasn't been read yet.
+
+        Raises:
+            RemoteError: The label isn't a branch there.
+        """
+        if len(self._trees) < len(self._sources):
+            return None
+        for number, each in enumerate(self._sources):
+            if isinstance(each, Pusher) and each.root == root:
+                own = self._own_label(number, label)
+                labels = [other for other in self._merged if self._own_label(number, other) == own]
+                return attrs.evolve(each.branch(own), labels=labels)
+        return None
+
+    def _own_label(self, number: int, label: str) -> str:
+        """Return the label of a source that is merged under a label, as `merge` does it."""
+        tree, default = self._trees[number], self._trees[0].default_label
+        return tree.default_label if label == default and label not in tree.labels else label
+
+    async def commit(self, root: str, new: NewCommit) -> str:
+        """Make a commit, as `base.Pusher` does, in the first source with this root."""
+        return await self._pusher(root).commit(new)
+
+    async def push(self, root: str, branch: str, head: str, commit: str) -> None:
+        """Push a commit, as `base.Pusher` does, from the first source with this root."""
+        await self._pusher(root).push(branch, head, commit)
+
+    def _pusher(self, root: str) -> Pusher:
+        for each in self._sources:
+            if isinstance(each, Pusher) and each.root == root:
+                return each
+        # A reload may have replaced the sources meanwhile.
+        raise PushError("no source has this repository", PushFault.AWAY)
 
     def has_commits(self, root: str) -> bool:
         """Return whether the files with this root come from a source that has commits here."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vortexd.source.git.complaints import Fault, culprit, fault_of, is_key_refused, is_shallow
+from vortexd.source.git.complaints import Fault, culprit, fault_of, is_key_refused, is_shallow, push_fault_of
 
 ID = "0730ab3a50ddb98b82084368b4cf3a44f54f8ebd"
 REFUSED = f"error: object {ID}: hasDotgit: contains '.git'\nfatal: fsck error in packed object\n"
@@ -70,3 +70,38 @@ def test_a_shallow_remote_is_told_from_a_warning() -> None:
 )
 def test_a_key_that_is_refused_is_told_from_what_ssh_says(complaint: str, is_so: bool) -> None:
     assert is_so == is_key_refused(complaint)
+
+
+URL = "unable to access 'https://x/'"
+
+
+@pytest.mark.parametrize(
+    ("complaint", "fault"),
+    [
+        (" ! [rejected]        1 -> main (stale info)\nerror: failed to push\n", Fault.MOVED),
+        (" ! [rejected]        1 -> main (fetch first)\n", Fault.MOVED),
+        (" ! [rejected]        1 -> main (non-fast-forward)\n", Fault.MOVED),
+        (" ! [rejected]        1 -> main (already exists)\n", Fault.REJECTED),
+        (" ! [remote rejected] 1 -> main (pre-receive hook declined)\n", Fault.REJECTED),
+        (" ! [remote rejected] 1 -> main (stale info)\n", Fault.REJECTED),
+        ("fatal: Authentication failed for 'https://x/'\n", Fault.REJECTED),
+        ("fatal: could not read Username for 'https://x': terminal prompts disabled\n", Fault.REJECTED),
+        (f"fatal: {URL}: The requested URL returned error: 403\n", Fault.REJECTED),
+        (f"fatal: {URL}: The requested URL returned error: 401\n", Fault.REJECTED),
+        (f"fatal: {URL}: The requested URL returned error: 500\n", Fault.UNREACHED),
+        (f"fatal: {URL}: Failed to connect to x port 443: Connection refused\n", Fault.UNREACHED),
+        ("git@x: Permission denied (publickey).\nfatal: Could not read from remote repository.\n", Fault.REJECTED),
+        ("ssh: connect to host x port 22: refused\nfatal: Could not read from remote repository.\n", Fault.UNREACHED),
+        ("fatal: repository 'https://x/' not found\n", Fault.UNREACHED),
+        ("fatal: unable to connect to x:\n", Fault.UNREACHED),
+        ("fatal: unable to look up x (port 9418)\n", Fault.UNREACHED),
+        ("fatal: '/x' does not appear to be a git repository\n", Fault.UNREACHED),
+        ("fatal: the remote end hung up unexpectedly\n", Fault.UNKNOWN),
+        ("error: RPC failed; HTTP 502 curl 22\n", Fault.UNKNOWN),
+        ("remote:  ! [rejected]        1 -> main (stale info)\n", Fault.UNKNOWN),
+        (f"remote: fatal: {URL}: Failed\n", Fault.UNKNOWN),
+        ("", Fault.UNKNOWN),
+    ],
+)
+def test_the_fault_of_a_push_says_whether_it_may_have_arrived(complaint: str, fault: Fault) -> None:
+    assert fault is push_fault_of(complaint)

@@ -81,6 +81,80 @@ def test_credentials_that_an_address_has_no_use_for_are_refused(uri: str, useles
     assert {} == conflicts(uri=uri, schemes=[scheme], **dict.fromkeys(given, ""))
 
 
+# Pushing.
+
+
+@pytest.mark.parametrize(
+    ("uri", "useless"),
+    [
+        (URI, {"push_ssh_key": "ssh"}),
+        ("ssh://git.example/a", {"push_username": "http and https", "push_password_file": "http and https"}),
+    ],
+)
+def test_credentials_for_pushing_that_an_address_has_no_use_for_are_refused(uri: str, useless: dict[str, str]) -> None:
+    scheme = uri.partition(":")[0]
+    given = dict.fromkeys(("push_username", "push_password_file", "push_ssh_key"), "x")
+    found = conflicts(uri=uri, push=True, **given)
+
+    assert {name: f"has no effect with {scheme}://; it is for {used}" for name, used in useless.items()} == found
+    assert {} == conflicts(uri=uri, push=True, **dict.fromkeys(given, ""))
+
+
+@pytest.mark.parametrize(
+    ("uri", "key"),
+    [
+        (URI, "push_username"),
+        (URI, "push_password_file"),
+        ("ssh://git.example/a", "push_ssh_key"),
+        (URI, "push_email"),
+    ],
+)
+def test_keys_for_pushing_need_push(uri: str, key: str) -> None:
+    assert {key: "has no effect unless push is true"} == conflicts(uri=uri, **{key: "x@y"})
+    assert {key: "has no effect unless push is true"} == conflicts(uri=uri, push=False, **{key: "x@y"})
+    assert {} == conflicts(uri=uri, push=True, **{key: "x@y"})
+
+
+@pytest.mark.parametrize(
+    ("email", "is_allowed"),
+    [
+        ("vortexd@localhost", True),
+        ("a.b+c@git.example.org", True),
+        ("", True),
+        ("x", False),
+        ("@x", False),
+        ("x@", False),
+        ("a b@x", False),
+        ("<a@x>", False),
+        ("a@x\n", False),
+        ("a@x>", False),
+        ("x" * 65 + "@x", False),
+    ],
+)
+def test_an_email_address_can_not_break_a_commit(email: str, is_allowed: bool) -> None:
+    rule = attrs.fields(GitSettings).push_email.metadata["rule"]
+
+    assert is_allowed == rule.accepts(email)
+
+
+def test_nothing_is_pushed_unless_it_is_set() -> None:
+    assert not GitSettings().push
+
+
+def test_files_for_pushing_are_checked_as_those_for_fetching(tmp_path: Path) -> None:
+    for name, mode in (("password", 0o644), ("key", 0o640)):
+        (tmp_path / name).write_text("x\n")
+        (tmp_path / name).chmod(mode)
+    settings = GitSettings(
+        uri=URI, push=True, push_password_file=str(tmp_path / "password"), push_ssh_key=str(tmp_path / "key")
+    )
+
+    assert [
+        ("push_password_file", f"{tmp_path}/password is open to other users; run chmod 600 on it"),
+        ("push_ssh_key", f"{tmp_path}/key is open to other users; run chmod 600 on it"),
+    ] == [*settings.unusable_files({})]
+
+
 # Files.
 
 
@@ -112,7 +186,8 @@ def test_no_files_are_no_problem() -> None:
 
 
 def test_all_files_but_none_else_are_for_vortexd_alone() -> None:
-    assert ("password_file", "ssh_key", "known_hosts", "ca_file") == GitSettings.private_keys == GitSettings.path_keys
+    paths = ("password_file", "ssh_key", "known_hosts", "ca_file", "push_password_file", "push_ssh_key")
+    assert paths == GitSettings.private_keys == GitSettings.path_keys
     assert GitSettings.keeps_mirrors
 
 
@@ -120,7 +195,7 @@ def test_all_files_but_none_else_are_for_vortexd_alone() -> None:
 
 
 def test_settings_for_another_repository_of_the_same_host_keep_their_credentials() -> None:
-    settings = GitSettings(uri=URI, username="u", password_file="/p", ca_file="/c", schemes=("https",))
+    settings = GitSettings(uri=URI, username="u", password_file="/p", ca_file="/c", schemes=("https",), push=True)
 
     assert attrs.evolve(settings, uri="https://git.example/b") == settings.at("https://git.example/b")
 
@@ -130,6 +205,8 @@ def test_settings_for_another_host_or_port_lose_their_credentials_and_nothing_el
     settings = GitSettings(
         uri=URI, username="u", password_file="/p", ssh_key="/k", known_hosts="/h", ca_file="/c", loaded_labels=3
     )
+    settings = attrs.evolve(settings, push=True, push_username="u", push_password_file="/p", push_ssh_key="/k")
+    settings = attrs.evolve(settings, push_email="a@b")
 
     assert GitSettings(uri=uri, loaded_labels=3) == settings.at(uri)
 

@@ -20,8 +20,9 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from vortexd.core.commits import PastFiles
-from vortexd.core.errors import SourceError
+from vortexd.core.errors import RemoteError, SourceError
 from vortexd.core.model import Origin, Tree
+from vortexd.core.pushes import Branch, FileChange, NewCommit
 from vortexd.source.git import fetch as fetching
 from vortexd.source.git import schedule
 from vortexd.source.git import source as git_source
@@ -1418,3 +1419,46 @@ async def test_a_commit_is_read_as_a_label_is_even_during_a_publication(reposito
     assert "l.yml" not in older.contents
     assert state.past is not None
     assert [b"b: 1\n", None] == [each.content async for each in state.past.contents("orders.yml")]
+
+
+async def test_a_label_is_pushed_to_if_it_is_a_branch(repository: Repository, tmp_path: Path) -> None:
+    head = repository.git("rev-parse", "main").strip()
+    repository.git("tag", "v1", "main")
+    async with running(repository.uri, tmp_path / "state", push=True, commits=True) as found:
+        await found.tree(1)
+        branch = found.source.branch("main")
+        with pytest.raises(RemoteError, match="the label is a tag") as tag:
+            found.source.branch("v1")
+        with pytest.raises(RemoteError, match="the label is no branch") as commit:
+            found.source.branch(head)
+
+    assert Branch(found.source.name, "main", head, (), True) == branch
+    assert (409, 409) == (tag.value.status, commit.value.status)
+
+
+async def test_the_head_of_a_branch_is_the_newest_that_was_fetched(repository: Repository, tmp_path: Path) -> None:
+    """Even if its files can't be read."""
+    async with running(repository.uri, tmp_path / "state", files=2) as found:
+        await found.tree(1)
+        head = repository.commit({"third.yml": "a: 1\n"})
+        await found.fetched()
+        branch = found.source.branch("main")
+
+    assert (head, False) == (branch.head, branch.pushes)
+
+
+async def test_a_commit_is_made_pushed_and_then_fetched(repository: Repository, tmp_path: Path) -> None:
+    async with running(repository.uri, tmp_path / "state", push=True) as found:
+        await found.tree(1)
+        head = found.source.branch("main").head
+        new = NewCommit(head, [FileChange("orders.yml", b"b: 2\n")], "x", "ada", 1_800_000_000)
+        commit = await found.source.commit(new)
+        past = await found.source.at(commit, None)
+        await found.source.push("main", head, commit)
+        before = found.source.branch("main").head
+        found.source.fetch_now()
+        tree = await found.tree(2)
+
+    assert past is not None
+    assert b"b: 2\n" == past.files.contents["orders.yml"] == contents(tree)["orders.yml"]
+    assert (head, commit) == (before, tree.labels["main"].revision)

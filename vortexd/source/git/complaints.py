@@ -15,6 +15,20 @@ _GAVE_UP = re.compile(r"^fatal: fsck (?:error|failed)", re.MULTILINE)
 # The remote's own message, with which `git upload-pack` ends if it can't read a requested object.
 _CORRUPT = "aborting due to possible repository corruption on the remote side"
 _SHALLOW = "shallow roots are not allowed to be updated"
+# The lines in which git reports a ref that wasn't pushed. In the parentheses git repeats the remote's reason.
+_MOVED = re.compile(r"^ ! \[rejected\] .*\((?:stale info|fetch first|non-fast-forward)\)$", re.MULTILINE)
+_REJECTED = re.compile(r"^ ! \[(?:remote )?rejected\] ", re.MULTILINE)
+_DENIED = re.compile(
+    r"^fatal: (?:Authentication failed for |could not read (?:Username|Password) for "
+    r"|unable to access '[^'\n]*': The requested URL returned error: 40[13]$)",
+    re.MULTILINE,
+)
+# git prints these before the remote has sent its refs, so nothing was pushed.
+_UNREACHED = re.compile(
+    r"^fatal: (?:unable to access '|repository '[^'\n]*' not found|Could not read from remote repository\."
+    r"|unable to connect to |unable to look up |'[^'\n]*' does not appear to be a git repository)",
+    re.MULTILINE,
+)
 _KEY_REFUSED = re.compile(r"^[^:\n]+@[^:\n]+: Permission denied \([^)\n]*publickey", re.MULTILINE)
 
 
@@ -27,6 +41,9 @@ class Fault(enum.Enum):
     OBJECT = "git refuses an object of the remote, or the remote can't read it"
     REMOTE = "the remote or the connection to it"
     SHALLOW = "the remote is a shallow clone"
+    MOVED = "the branch of the remote isn't at the expected commit"
+    REJECTED = "the remote rejects the push, or the credentials"
+    UNREACHED = "the remote couldn't be asked for its refs"
 
 
 def fault_of(complaint: str) -> Fault:
@@ -36,6 +53,15 @@ def fault_of(complaint: str) -> Fault:
     if _CORRUPT in complaint or (_GAVE_UP.search(complaint) and _REFUSED.search(complaint)):
         return Fault.OBJECT
     return Fault.SHALLOW if is_shallow(complaint) else Fault.UNKNOWN
+
+
+def push_fault_of(complaint: str) -> Fault:
+    """Return the cause of a failed push. If it is UNKNOWN, the push may have arrived."""
+    if _MOVED.search(complaint):
+        return Fault.MOVED
+    if _REJECTED.search(complaint) or _DENIED.search(complaint) or is_key_refused(complaint):
+        return Fault.REJECTED
+    return Fault.UNREACHED if _UNREACHED.search(complaint) else Fault.UNKNOWN
 
 
 def is_shallow(complaint: str) -> bool:

@@ -18,7 +18,7 @@ import trio
 
 from ...core.errors import SourceError
 from ...settings.secrets import expanded, needs_passphrase, read_secret
-from .complaints import Fault, culprit, fault_of, is_key_refused, is_shallow
+from .complaints import Fault, culprit, fault_of, is_key_refused, is_shallow, push_fault_of
 from .remotes import Remote
 from .settings import GitSettings
 
@@ -127,13 +127,20 @@ class Git:
     settings: GitSettings
 
     async def run(
-        self, *arguments: str, timeout: float, input: bytes = b"", is_remote: bool = False, max_bytes: int = _MAX_OUTPUT
+        self,
+        *arguments: str,
+        timeout: float,
+        input: bytes = b"",
+        is_remote: bool = False,
+        max_bytes: int = _MAX_OUTPUT,
+        variables: Mapping[str, str] | None = None,
     ) -> bytes:
         """Run git to its end, and return its output.
 
         Args:
             timeout: The seconds after which git is killed, with all processes that it has started.
             is_remote: Whether git talks to the remote. If so, it gets the credentials.
+            variables: More variables of the environment.
 
         Raises:
             GitError: The call failed or took too long.
@@ -143,7 +150,7 @@ class Git:
         output, complaint = bytearray(), bytearray()
         with self._credential(is_remote) as (environment, descriptors):
             with trio.move_on_after(timeout) as scope:
-                async with self._started(arguments, environment, descriptors) as process:
+                async with self._started(arguments, {**environment, **(variables or {})}, descriptors) as process:
                     assert process.stdin is not None
                     assert process.stdout is not None
                     assert process.stderr is not None
@@ -257,7 +264,7 @@ class Git:
         return read_secret(self.settings.password_file) if self.settings.password_file else self.remote.password
 
     def _error(self, command: str, status: int | None, complaint: str) -> GitError:
-        fault = fault_of(complaint)
+        fault = push_fault_of(complaint) if command == "push" else fault_of(complaint)
         if fault is Fault.SHALLOW:
             return GitError(_SHALLOW, fault)
         if fault is Fault.OBJECT:

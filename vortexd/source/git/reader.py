@@ -85,6 +85,10 @@ class MirrorReader:
         """See `base.LabelKeeper`."""
         self._wanted.in_use = in_use
 
+    def ref(self, label: str) -> Ref | None:
+        """Return the branch or tag of a label, as the last fetch has found it. Return None if there is none."""
+        return self._wanted.known.get(label)
+
     async def restart(self) -> None:
         """Read from a mirror that was made anew."""
         async with self._reading:

@@ -31,7 +31,13 @@ _USED_BY: Mapping[str, Sequence[str]] = {
     "ca_file": ("https",),
     "ssh_key": ("ssh",),
     "known_hosts": ("ssh",),
+    "push_username": ("http", "https"),
+    "push_password_file": ("http", "https"),
+    "push_ssh_key": ("ssh",),
 }
+# The keys that count only if the source pushes.
+_FOR_PUSHING = ("push_username", "push_password_file", "push_ssh_key", "push_email")
+_EMAIL = re.compile(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9.-]{1,190}")
 
 
 def _is_remote(value: object) -> bool:
@@ -49,7 +55,10 @@ class GitSettings(SourceSettings):
     """[[source]] of kind "git": A git repository. Each branch and tag is a label."""
 
     location_key: ClassVar[str] = "uri"
-    path_keys: ClassVar[tuple[str, ...]] = ("password_file", "ssh_key", "known_hosts", "ca_file")
+    path_keys: ClassVar[tuple[str, ...]] = (
+        *("password_file", "ssh_key", "known_hosts", "ca_file"),
+        *("push_password_file", "push_ssh_key"),
+    )
     private_keys: ClassVar[tuple[str, ...]] = path_keys
     keeps_mirrors: ClassVar[bool] = True
 
@@ -126,6 +135,35 @@ class GitSettings(SourceSettings):
     ca_file: str = path_field(
         doc='The PEM file with the authorities that https servers are checked against. "" means those of the system.'
     )
+    push: bool = setting(
+        False,
+        doc="Let tokens with the right `admin` roll back a key with POST /api/v1/rollback: vortexd makes a commit and "
+        "pushes it to the branch of the label.",
+        more="A push may take 15 seconds, or `fetch_timeout` if that is shorter. "
+        'See "Going back" in vortexd-operations(7).',
+    )
+    push_username: str = setting(
+        "",
+        Rule("a name on one line", lambda value: str(value).isprintable()),
+        doc='The user for HTTP when vortexd pushes. "" means the user for fetching.',
+    )
+    push_password_file: str = path_field(
+        doc='The file with the token or password for HTTP when vortexd pushes. "" means the password for fetching. '
+        "vortexd reads the file at each push. vortexd refuses the file if the group or other users have access to it."
+    )
+    push_ssh_key: str = path_field(
+        doc='The file with the private key for ssh when vortexd pushes. "" means the key for fetching. ssh refuses the '
+        "file if the group or other users have access to it."
+    )
+    push_email: str = setting(
+        "",
+        Rule(
+            "an e-mail address such as vortexd@example.org, or empty",
+            lambda value: value == "" or _EMAIL.fullmatch(str(value)) is not None,
+        ),
+        doc='The e-mail address in the commits that vortexd makes. "" means vortexd@localhost. The author of a commit has '
+        "the name of the token, certificate or JWT that asked for it.",
+    )
     refresh_interval: float = seconds(
         60.0, 0.1, doc="Seconds between fetches. While fetches fail, the time doubles, up to 300 seconds."
     )
@@ -190,12 +228,18 @@ class GitSettings(SourceSettings):
         for name, used in _USED_BY.items():
             if table.get(name) and remote.scheme not in used:
                 yield name, f"has no effect with {remote.scheme}://; it is for {' and '.join(used)}"
+        for name in _FOR_PUSHING:
+            if table.get(name) and not table.get("push") and remote.scheme in _USED_BY.get(name, SCHEMES):
+                yield name, "has no effect unless push is true"
 
     def unusable_files(self, environ: Mapping[str, str]) -> Iterator[KeyProblem]:
         """See `SourceSettings`."""
-        if self.password_file and (problem := secret_problem(self.password_file, environ)) is not None:
-            yield "password_file", problem
-        for name, forbidden in (("ssh_key", OTHERS_READ_OR_WRITE), ("known_hosts", 0), ("ca_file", 0)):
+        for name in ("password_file", "push_password_file"):
+            path = getattr(self, name)
+            if path and (problem := secret_problem(path, environ)) is not None:
+                yield name, problem
+        keys = (("ssh_key", OTHERS_READ_OR_WRITE), ("push_ssh_key", OTHERS_READ_OR_WRITE))
+        for name, forbidden in (*keys, ("known_hosts", 0), ("ca_file", 0)):
             path = getattr(self, name)
             if path and (problem := file_problem(path, environ, forbidden, is_pem=name == "ca_file")) is not None:
                 yield name, problem
@@ -216,6 +260,10 @@ class GitSettings(SourceSettings):
         kept = self
         if _site(self.uri) != remote.site:
             kept = attrs.evolve(self, username="", password_file="", ssh_key="", known_hosts="", ca_file="")
+            # Nobody has allowed vortexd to push to this other host.
+            kept = attrs.evolve(
+                kept, push=False, push_username="", push_password_file="", push_ssh_key="", push_email=""
+            )
         # An operator who writes an address on the command line allows its scheme.
         return attrs.evolve(kept, uri=location, schemes=tuple(dict.fromkeys((*self.schemes, remote.scheme))))
 

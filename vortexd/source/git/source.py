@@ -14,15 +14,18 @@ import structlog
 import trio
 
 from ...core.commits import Commit, PastFiles
-from ...core.errors import SourceError
+from ...core.errors import RemoteError, SourceError
 from ...core.model import Files
+from ...core.pushes import Branch, NewCommit
 from ..base import LabelsInUse, Publish, Surroundings
 from ..status import SourceStatus
 from .labels import may_be_served
 from .mirror import Fetched, Mirror, mirror_name
 from .notices import Notices
 from .process import GitError
+from .push import Push
 from .reader import MirrorReader
+from .refs import BRANCH
 from .remotes import parse_remote
 from .repositories import may_be_one_of, repository_of
 from .schedule import DefaultBranchSchedule, FetchSchedule
@@ -59,6 +62,7 @@ class GitSource:
         self._mirror = Mirror(directory / (f"{number}-{name}" if number else name), self._remote, settings)
         self._notices = Notices(self.name)
         self._reader = MirrorReader(self.name, self._mirror, settings, self._status, self._notices)
+        self._push = Push(self._mirror.git)
         self._schedule = FetchSchedule(settings, random.uniform)
         self._head = DefaultBranchSchedule(is_followed=not settings.default_label)
         self._hint = trio.Event()
@@ -146,6 +150,23 @@ class GitSource:
     async def is_before(self, commit: str, other: str) -> bool | None:
         """See `base.CommitOrder`."""
         return await self._reader.is_before(commit, other)
+
+    def branch(self, label: str) -> Branch:
+        """See `base.Pusher`."""
+        ref = self._reader.ref(label)
+        if ref is None:
+            raise RemoteError("the label is no branch, so nothing can be pushed to it", 409)
+        if not ref.name.startswith(BRANCH):
+            raise RemoteError("the label is a tag, and only a branch can be pushed to", 409)
+        return Branch(self.name, label, ref.id, (), self._settings.push)
+
+    async def commit(self, new: NewCommit) -> str:
+        """See `base.Pusher`."""
+        return await self._push.commit(new)
+
+    async def push(self, branch: str, head: str, commit: str) -> None:
+        """See `base.Pusher`."""
+        await self._push.push(branch, head, commit)
 
     async def run(self, publish: Publish) -> None:
         """See `base.Source`. This runs the fetches, and a task that reads the labels that clients ask for."""
