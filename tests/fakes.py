@@ -122,6 +122,9 @@ class FakeMetrics:
     def acknowledged(self, status: str) -> None:
         self.counts[f"acknowledged {status}"] += 1
 
+    def rolled_back(self, outcome: str) -> None:
+        self.counts[f"rolled_back {outcome}"] += 1
+
     def reloaded(self, *, is_done: bool) -> None:
         self.counts["reloads done" if is_done else "reloads refused"] += 1
 

@@ -42,6 +42,7 @@ from .http.gate import GateEndpoint
 from .http.history import History
 from .http.key_list import KeyList
 from .http.monitor import Monitor
+from .http.rollback import RollBack
 from .http.routes import Routes, standard_routes
 from .net.inherited import Inherited
 from .net.listener import Listener
@@ -56,6 +57,7 @@ from .pipeline.pipeline import Pipeline
 from .pipeline.publisher import Publisher
 from .pipeline.reader import ConfigReader
 from .pipeline.registry import Registry
+from .pipeline.rollback.rollback import RollBacks
 from .pipeline.state import overrides_of
 from .pipeline.store import Store
 from .process import systemd
@@ -425,6 +427,7 @@ def _routes(
     audit: Audit,
 ) -> Routes:
     fleet = FleetPages(stages.fleet, stages.reader, time.time, peers, cluster)
+    rollbacks = RollBacks(stages.store, stages.reader, stages.sources, monitor.spread)
     return standard_routes(
         stages.reader,
         metrics,
@@ -441,6 +444,7 @@ def _routes(
             KeyList(stages.reader),
             AuditLog(audit, peers),
             GateEndpoint(stages.reader, stages.publisher, audit, peers),
+            RollBack(rollbacks, stages.reader, audit, metrics),
             *encryption_endpoints(keyring),
             console(is_served=in_force.settings.console.enabled),
         ],

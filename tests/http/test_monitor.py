@@ -623,3 +623,16 @@ async def test_of_a_storm_of_hooks_only_a_few_wait() -> None:
         assert 16 * number == sources.waiting
         assert module.LOOK_SECONDS - 1 < monitor._rests_until - trio.current_time() <= module.LOOK_SECONDS
         monitor._rests_until = trio.current_time()
+
+
+def test_without_a_webhook_all_workers_and_nodes_can_be_made_to_fetch() -> None:
+    """As after a commit that the server itself has pushed. A password of an address stays here."""
+    told: list[object] = []
+    sources, peers = FakeSources(3), FakePeers()
+    monitor = Monitor(
+        sources, MonitorSettings(), peers, announce=lambda addresses, refs: told.append((list(addresses), list(refs)))
+    )
+
+    assert 3 == monitor.spread(["https://u:hunter2@git.example/a.git"], ["refs/heads/main"])
+    assert [("notified", [["https://u:hunter2@git.example/a.git"], ["refs/heads/main"]])] == peers.told
+    assert [(["https://git.example/a"], ["refs/heads/main"])] == told

@@ -32,6 +32,8 @@ from vortexd.http.gate import GateEndpoint
 from vortexd.http.history import History
 from vortexd.http.key_list import KeyList
 from vortexd.http.monitor import Monitor
+from vortexd.http.rollback import RollBack
+from vortexd.pipeline.rollback.plan import Plan
 from vortexd.settings.fleet import FleetSettings
 from vortexd.settings.monitor import MonitorSettings
 
@@ -61,6 +63,7 @@ ADMIN = {"/api/v1/connections", "/status", "/metrics", "/decrypt", "/decrypt/{ap
     "/api/v1/cluster/members/{node}",
     "/api/v1/audit",
     "/api/v1/gate",
+    "/api/v1/rollback",
 }
 # For other nodes of the cluster, which sign their questions. No token is enough.
 NODES = {"/api/v1/cluster/fleet"}
@@ -117,6 +120,16 @@ class Cluster:
         pass
 
 
+class Nothing:
+    """Rolls nothing back. Bodies that are none are refused before."""
+
+    async def plan(self, wanted: object) -> Plan:
+        raise AssertionError
+
+    async def carry_out(self, wanted: object) -> tuple[Plan, str]:
+        raise AssertionError
+
+
 class OneCommit(NoVersions):
     """Knows the commit that is served, and none before it."""
 
@@ -148,6 +161,7 @@ async def everything() -> AsyncIterator[Serving]:
         AuditLog(audit),
         KeyList(pipeline.reader),
         GateEndpoint(pipeline.reader, pipeline.publisher, audit),
+        RollBack(Nothing(), pipeline.reader, audit, pipeline.metrics),
         *encryption_endpoints(Keyring()),
         console(),
     ]

@@ -103,6 +103,7 @@ def samples(metrics: Metrics | SupervisorMetrics) -> dict[str, float]:
         ),
         (lambda metrics: metrics.reloaded(is_done=True), {'reloads_total{outcome="done"}': 1}),
         (lambda metrics: metrics.reloaded(is_done=False), {'reloads_total{outcome="refused"}': 1}),
+        (lambda metrics: metrics.rolled_back("failed"), {'rollbacks_total{outcome="failed"}': 1}),
         (lambda metrics: metrics.watch_tasks(lambda: 12), {"tasks": 12}),
         (
             lambda metrics: metrics.watch_fleet(lambda: {("shop", "silent"): 2}),

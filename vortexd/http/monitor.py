@@ -221,12 +221,7 @@ class Monitor(Endpoint):
     def _make_fetch(self, hook: Hook) -> int:
         if hook.meaning is Meaning.UNKNOWN:
             self._report_unknown(hook)
-        count = self._sources.notified(hook.addresses, hook.refs)
-        self._peers.tell("notified", orjson.dumps([list(hook.addresses), list(hook.refs)]).decode())
-        if self._announce is not None:
-            # Other nodes may have other sources, so this doesn't depend on this node's. An address may have a password.
-            repositories = filter(None, map(repository_of, hook.addresses))
-            self._announce([f"https://{each}" for each in repositories], hook.refs)
+        count = self.spread(hook.addresses, hook.refs)
         refs = list(hook.refs[:_MOST_LOGGED])
         if count:
             log.info(
@@ -252,6 +247,19 @@ class Monitor(Endpoint):
             consequence="nothing is fetched",
         )
         return 0
+
+    def spread(self, addresses: Collection[str], refs: Collection[str]) -> int:
+        """Make the sources of all workers and nodes fetch at once. Returns the number of the sources of this worker.
+
+        The arguments are those of `Notified.notified`.
+        """
+        count = self._sources.notified(addresses, refs)
+        self._peers.tell("notified", orjson.dumps([list(addresses), list(refs)]).decode())
+        if self._announce is not None:
+            # Other nodes may have other sources, so this doesn't depend on this node's. An address may have a password.
+            repositories = filter(None, map(repository_of, addresses))
+            self._announce([f"https://{each}" for each in repositories], refs)
+        return count
 
     def _report_unknown(self, hook: Hook) -> None:
         """Log an unknown event, once for each provider and event."""

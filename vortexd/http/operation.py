@@ -18,7 +18,7 @@ ERRORS = {
     403: "the token, the Host or the Origin doesn't allow this",
     404: "there is no such label, file or version, or nothing at this path",
     406: "the response doesn't exist in a form that the client accepts",
-    409: "the node of the cluster isn't away",
+    409: "the present state doesn't allow this",
     413: "the body is too large",
     415: "the type of the body isn't valid",
     426: "this path needs a WebSocket handshake",

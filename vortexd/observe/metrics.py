@@ -62,6 +62,7 @@ class Metrics:
                 "Broken files without a known good content, so that keys can't be served",
             )
         )
+        self._rollbacks = self._counter("vortexd_rollbacks", "Roll-backs, without plans", "outcome")
         self._held_back = self._shown(Gauge("vortexd_labels_held_back", "Labels that the gate holds back"))
         self._lag = self._shown(Delays("vortexd_loop_lag_seconds", "Delay of the event loop", _LAG_BUCKETS))
         self._tasks = self._shown(Gauge("vortexd_tasks", "Tasks of the event loop"))
@@ -136,6 +137,10 @@ class Metrics:
     def reloaded(self, *, is_done: bool) -> None:
         """Record that a reload by SIGHUP was done or refused."""
         self._reloads.add(1, "done" if is_done else "refused")
+
+    def rolled_back(self, outcome: str) -> None:
+        """Record a roll-back. The outcome is "done", "refused" or "failed"."""
+        self._rollbacks.add(1, outcome)
 
     # Metrics of connections.
 

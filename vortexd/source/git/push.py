@@ -32,7 +32,7 @@ COMMITTER = "vortexd"
 _EMAIL = "vortexd@localhost"
 # Seconds for a push, and for the question whether a push has arrived whose outcome git doesn't know. Together with a plan
 # they are within the default of `server.request_timeout`.
-PUSH_SECONDS, CHECK_SECONDS = 15.0, 3.0
+PUSH_SECONDS, CHECK_SECONDS = 12.0, 3.0
 _FILE, _EXECUTABLE, _GONE = b"100644", b"100755", b"0"
 # One entry of `ls-tree -z`, and the path in one entry of `diff-tree -r -z`.
 _LISTED = re.compile(rb"(\d{6}) \w+ [0-9a-f]+\t([^\0]+)\0")

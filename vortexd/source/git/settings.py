@@ -139,8 +139,8 @@ class GitSettings(SourceSettings):
         False,
         doc="Let tokens with the right `admin` roll back a key with POST /api/v1/rollback: vortexd makes a commit and "
         "pushes it to the branch of the label.",
-        more="A push may take 15 seconds, or `fetch_timeout` if that is shorter. "
-        'See "Going back" in vortexd-operations(7).',
+        more="A push may take 12 seconds, or `fetch_timeout` if that is shorter. "
+        'See "GOING BACK" in vortexd-operations(7).',
     )
     push_username: str = setting(
         "",
