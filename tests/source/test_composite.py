@@ -750,7 +750,8 @@ async def test_a_branch_is_found_with_all_labels_that_it_serves(nursery: trio.Nu
     nursery.start_soon(sources.run, nothing)
     await wait_all_tasks_blocked()
     await first.say(Tree({"main": files("file:/a/")}, "main"))
-    assert sources.branch(repo.root, "main") is None
+    with pytest.raises(SourceError, match="are being read"):
+        sources.branch(repo.root, "main")
     trees = {"master": files(repo.root, "1"), "dev": files(repo.root, "2"), "v1": files(repo.root, "3")}
     await repo.say(Tree(trees, "master"))
 

@@ -275,15 +275,14 @@ class Sources:
         return next((each for each in self._sources if isinstance(each, VersionReader) and each.root == root), None)
 
     def branch(self, root: str, label: str) -> Branch | None:
-        """Return the branch that serves a label, if a source with this root can push.
-
-        Return None if no such source is a repository, or if it hasn't been read yet.
+        """Return the branch that serves a label, or None if no source with this root is a repository.
 
         Raises:
             RemoteError: The label isn't a branch there.
+            SourceError: The sources haven't been read yet.
         """
         if len(self._trees) < len(self._sources):
-            return None
+            raise SourceError("the sources are being read")
         for number, each in enumerate(self._sources):
             if isinstance(each, Pusher) and each.root == root:
                 own = self._own_label(number, label)

@@ -269,6 +269,17 @@ async def test_a_key_without_a_repository_is_not_found() -> None:
     assert "vortexctl pin" in error.reason
 
 
+async def test_while_the_sources_are_replaced_nothing_is_planned(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = await made()
+
+    def branch(root: str, label: str) -> Branch:
+        raise SourceError("the sources are being read")
+
+    monkeypatch.setattr(case.repositories, "branch", branch)
+    error = await case.refused()
+    assert (503, {"Retry-After": "1"}) == (error.status, error.headers)
+
+
 async def test_a_document_that_is_equal_already_is_not_committed() -> None:
     case = await made(value(0), value(1), value(0))
     error = await case.refused()

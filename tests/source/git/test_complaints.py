@@ -2,7 +2,7 @@
 
 import pytest
 
-from vortexd.source.git.complaints import Fault, culprit, fault_of, is_key_refused, is_shallow, push_fault_of
+from vortexd.source.git.complaints import Fault, culprit, fault_of, is_key_refused, is_shallow, push_fault_of, was_there
 
 ID = "0730ab3a50ddb98b82084368b4cf3a44f54f8ebd"
 REFUSED = f"error: object {ID}: hasDotgit: contains '.git'\nfatal: fsck error in packed object\n"
@@ -78,12 +78,12 @@ URL = "unable to access 'https://x/'"
 @pytest.mark.parametrize(
     ("complaint", "fault"),
     [
-        (" ! [rejected]        1 -> main (stale info)\nerror: failed to push\n", Fault.MOVED),
-        (" ! [rejected]        1 -> main (fetch first)\n", Fault.MOVED),
-        (" ! [rejected]        1 -> main (non-fast-forward)\n", Fault.MOVED),
-        (" ! [rejected]        1 -> main (already exists)\n", Fault.REJECTED),
-        (" ! [remote rejected] 1 -> main (pre-receive hook declined)\n", Fault.REJECTED),
-        (" ! [remote rejected] 1 -> main (stale info)\n", Fault.REJECTED),
+        ("!\t1:refs/heads/main\t[rejected] (stale info)\nerror: failed to push\n", Fault.MOVED),
+        ("!\t1:refs/heads/main\t[rejected] (fetch first)\n", Fault.MOVED),
+        ("!\t1:refs/heads/main\t[rejected] (non-fast-forward)\n", Fault.MOVED),
+        ("!\t1:refs/heads/main\t[rejected] (already exists)\n", Fault.REJECTED),
+        ("!\t1:refs/heads/main\t[remote rejected] (pre-receive hook declined)\n", Fault.REJECTED),
+        ("!\t1:refs/heads/main\t[remote rejected] (stale info)\n", Fault.REJECTED),
         ("fatal: Authentication failed for 'https://x/'\n", Fault.REJECTED),
         ("fatal: could not read Username for 'https://x': terminal prompts disabled\n", Fault.REJECTED),
         (f"fatal: {URL}: The requested URL returned error: 403\n", Fault.REJECTED),
@@ -98,10 +98,16 @@ URL = "unable to access 'https://x/'"
         ("fatal: '/x' does not appear to be a git repository\n", Fault.UNREACHED),
         ("fatal: the remote end hung up unexpectedly\n", Fault.UNKNOWN),
         ("error: RPC failed; HTTP 502 curl 22\n", Fault.UNKNOWN),
-        ("remote:  ! [rejected]        1 -> main (stale info)\n", Fault.UNKNOWN),
+        ("remote: !\t1:refs/heads/main\t[rejected] (stale info)\n", Fault.UNKNOWN),
         (f"remote: fatal: {URL}: Failed\n", Fault.UNKNOWN),
         ("", Fault.UNKNOWN),
     ],
 )
 def test_the_fault_of_a_push_says_whether_it_may_have_arrived(complaint: str, fault: Fault) -> None:
     assert fault is push_fault_of(complaint)
+
+
+def test_a_commit_that_the_remote_had_is_told_from_a_new_one() -> None:
+    assert was_there("To file:///x\n=\t1:refs/heads/main\t[up to date]\nDone\n")
+    assert not was_there("To file:///x\n \t1:refs/heads/main\t0..1\nDone\n")
+    assert not was_there("remote: =\t1:refs/heads/main\t[up to date]\n")

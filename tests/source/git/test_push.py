@@ -210,8 +210,18 @@ async def test_a_branch_that_moved_meanwhile_stays_as_it_is(repository: Reposito
     error = await failure(lambda: push.push("main", head, commit))
 
     assert PushFault.MOVED is error.fault
-    assert "! [rejected]" in str(error)
+    assert f"! {commit}:refs/heads/main [rejected] (" in str(error)
     assert moved == head_of(repository)
+
+
+async def test_the_same_commit_of_another_worker_is_not_taken_for_ones_own(
+    repository: Repository, tmp_path: Path
+) -> None:
+    push, head, commit = await made(repository, tmp_path)
+    await push.push("main", head, commit)
+    error = await failure(lambda: push.push("main", head, commit))
+
+    assert (PushFault.MOVED, "the remote has the same commit already") == (error.fault, str(error))
 
 
 async def test_commits_that_were_removed_at_the_remote_do_not_come_back(repository: Repository, tmp_path: Path) -> None:

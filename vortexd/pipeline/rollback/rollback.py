@@ -42,7 +42,12 @@ class Repositories(Commits, Protocol):
     """The part of the sources that has branches."""
 
     def branch(self, root: str, label: str) -> Branch | None:
-        """Return the branch that serves a label, or None if the files with this root aren't those of a repository."""
+        """Return the branch that serves a label, or None if the files with this root aren't those of a repository.
+
+        Raises:
+            RemoteError: The label isn't a branch.
+            SourceError: The sources haven't been read yet.
+        """
         ...
 
     def commits(self, root: str, commit: str) -> Sequence[Commit]:
@@ -259,7 +264,11 @@ class RollBacks:
     def _branch(self, key: Key, layers: Sequence[ParsedFiles]) -> tuple[Branch, str]:
         """Return the branch of a key, and the root of its files."""
         for layer in layers:
-            branch = self._repositories.branch(layer.files.root, key.label)
+            try:
+                branch = self._repositories.branch(layer.files.root, key.label)
+            except SourceError:
+                # A reload has replaced the sources.
+                raise _late("the sources are being read; try again") from None
             if branch is not None:
                 return branch, layer.files.root
         raise RemoteError("no file of this key is in a git repository; pin the key instead (vortexctl pin)", 404)

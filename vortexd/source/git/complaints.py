@@ -15,9 +15,11 @@ _GAVE_UP = re.compile(r"^fatal: fsck (?:error|failed)", re.MULTILINE)
 # The remote's own message, with which `git upload-pack` ends if it can't read a requested object.
 _CORRUPT = "aborting due to possible repository corruption on the remote side"
 _SHALLOW = "shallow roots are not allowed to be updated"
-# The lines in which git reports a ref that wasn't pushed. In the parentheses git repeats the remote's reason.
-_MOVED = re.compile(r"^ ! \[rejected\] .*\((?:stale info|fetch first|non-fast-forward)\)$", re.MULTILINE)
-_REJECTED = re.compile(r"^ ! \[(?:remote )?rejected\] ", re.MULTILINE)
+# The lines in which `git push --porcelain` reports a ref that wasn't pushed. In the parentheses git repeats the remote's
+# reason.
+_MOVED = re.compile(r"^!\t\S+\t\[rejected\] \((?:stale info|fetch first|non-fast-forward)\)$", re.MULTILINE)
+_REJECTED = re.compile(r"^!\t\S+\t\[(?:remote )?rejected\] ", re.MULTILINE)
+_UP_TO_DATE = re.compile(r"^=\t\S+\t\[up to date\]$", re.MULTILINE)
 _DENIED = re.compile(
     r"^fatal: (?:Authentication failed for |could not read (?:Username|Password) for "
     r"|unable to access '[^'\n]*': The requested URL returned error: 40[13]$)",
@@ -53,6 +55,11 @@ def fault_of(complaint: str) -> Fault:
     if _CORRUPT in complaint or (_GAVE_UP.search(complaint) and _REFUSED.search(complaint)):
         return Fault.OBJECT
     return Fault.SHALLOW if is_shallow(complaint) else Fault.UNKNOWN
+
+
+def was_there(report: str) -> bool:
+    """Return whether the remote had the pushed commit already, by the output of `git push --porcelain`."""
+    return _UP_TO_DATE.search(report) is not None
 
 
 def push_fault_of(complaint: str) -> Fault:

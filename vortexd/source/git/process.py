@@ -166,6 +166,9 @@ class Git:
         if not is_whole:
             raise TooMuch(f"git {arguments[0]} printed more than {max_bytes} bytes")
         said = complaint.decode("utf-8", "replace")
+        if arguments[0] == "push":
+            # Its report about each ref is in its output, and has no words of the remote but a ref's reason.
+            said = output.decode("utf-8", "replace") + said
         if status != 0:
             raise self._error(arguments[0], status, said)
         if is_remote and is_shallow(said):
@@ -277,7 +280,7 @@ class Git:
 
         It contains git's own text, none from the remote, and no secret.
         """
-        lines = [line.strip() for line in complaint.splitlines()]
+        lines = [line.replace("\t", " ").strip() for line in complaint.splitlines()]
         own = [line for line in lines if line and not line.startswith(("remote:", "warning:", "hint:", "@"))]
         # The fatal message comes last, with the reason just before it. Advice may follow.
         end = next((index for index, line in enumerate(own) if line.startswith("fatal:")), len(own) - 1) + 1

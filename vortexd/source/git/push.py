@@ -18,7 +18,7 @@ import trio
 
 from ...core.errors import SourceError
 from ...core.pushes import FileChange, NewCommit, PushError, PushFault
-from .complaints import Fault
+from .complaints import Fault, was_there
 from .process import Git, GitError
 from .refs import BRANCH
 from .settings import GitSettings
@@ -168,8 +168,8 @@ class Push:
         try:
             # The lease makes the push stricter: without it, git would recreate a branch that was deleted, and bring back
             # commits that were removed. It never overwrites a commit, because the new commit's parent is `head`.
-            await self._git.run(
-                *("push", "--quiet", "--no-verify", "--no-follow-tags", "--recurse-submodules=no"),
+            report = await self._git.run(
+                *("push", "--porcelain", "--no-verify", "--no-follow-tags", "--recurse-submodules=no"),
                 *(f"--force-with-lease={ref}:{head}", "--end-of-options", self._git.remote.uri, f"{commit}:{ref}"),
                 timeout=min(PUSH_SECONDS, self._settings.fetch_timeout),
                 is_remote=True,
@@ -182,6 +182,9 @@ class Push:
             raise PushError(str(error), fault) from None
         except SourceError as error:
             raise PushError(str(error), PushFault.AWAY) from None
+        if was_there(report.decode("utf-8", "replace")):
+            # Another worker has made the same commit in the same second.
+            raise PushError("the remote has the same commit already", PushFault.MOVED)
 
     async def _has_arrived(self, ref: str, commit: str) -> bool:
         """Return whether the remote's branch is at a commit. False may also mean that the remote doesn't answer."""
