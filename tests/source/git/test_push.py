@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from vortexd.core.pushes import FileChange, NewCommit, PushError, PushFault
 from vortexd.source.git import push as module
-from vortexd.source.git.process import Git
+from vortexd.source.git.process import Git, TooMuch
 from vortexd.source.git.push import INDEX, Push, author_name, pushing
 from vortexd.source.git.remotes import parse_remote
 from vortexd.source.git.settings import GitSettings
@@ -130,15 +130,61 @@ async def test_a_file_keeps_its_mode_and_a_link_becomes_a_file(repository: Repos
     }
 
 
-@pytest.mark.parametrize("change", [("team", b"x"), ("orders.yml/x.yml", b"x"), ("missing.yml", None)])
+@pytest.mark.parametrize(
+    ("path", "content", "problem"),
+    [
+        ("team", b"x", "team can't be restored, because other files are in its place"),
+        ("orders.yml/x.yml", b"x", "orders.yml/x.yml can't be restored, because other files are in its place"),
+        ("missing.yml", None, "missing.yml can't be deleted, because there is no such file"),
+        ("team", None, "team can't be deleted, because there is no such file"),
+    ],
+)
 async def test_a_commit_that_would_touch_other_files_is_refused(
-    change: tuple[str, bytes | None], repository: Repository, tmp_path: Path
+    path: str, content: bytes | None, problem: str, repository: Repository, tmp_path: Path
 ) -> None:
     push = Push(mirror_of(repository, tmp_path / "mirror"))
-    error = await failure(lambda: push.commit(new(head_of(repository), change)))
+    error = await failure(lambda: push.commit(new(head_of(repository), (path, content))))
 
-    assert PushFault.REJECTED is error.fault
-    assert str(error).startswith("the commit can't be made without a change of ")
+    assert (PushFault.REJECTED, problem) == (error.fault, str(error))
+
+
+async def test_a_file_may_take_the_place_of_a_directory_that_goes_with_it(
+    repository: Repository, tmp_path: Path
+) -> None:
+    push, mirror = Push(mirror_of(repository, tmp_path / "mirror")), Repository(tmp_path / "mirror")
+    commit = await push.commit(new(head_of(repository), ("team", b"x"), ("team/x.yml", None)))
+    assert ["application.yml", "orders.yml", "team"] == mirror.git("ls-tree", "-r", "--name-only", commit).split()
+
+    back = await push.commit(new(commit, ("team/x.yml", b"c: 1\n"), ("team", None)))
+    assert repository.git("rev-parse", "main^{tree}") == mirror.git("rev-parse", back + "^{tree}")
+
+
+async def test_everything_else_in_the_tree_stays_as_it_is(repository: Repository, tmp_path: Path) -> None:
+    """Submodules, links, modes, hidden files and names of any bytes."""
+    modes = {"sub": "160000", "link": "120000", "run": "100755"}
+    others: dict[str, str | bytes | None] = {"sub": "1" * 40, "link": "run", "run": "x", ".hidden/a b\u00e4": "y"}
+    head = repository.commit(others, modes=modes)
+    push, mirror = Push(mirror_of(repository, tmp_path / "mirror")), Repository(tmp_path / "mirror")
+    commit = await push.commit(new(head, ("orders.yml", b"b: 2\n")))
+
+    changed = mirror.git("diff-tree", "-r", "--name-status", head, commit)
+    assert "M\torders.yml\n" == changed
+
+
+async def test_a_tree_that_is_too_large_to_list_is_an_error(
+    repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    push = Push(mirror_of(repository, tmp_path / "mirror"))
+
+    async def too_much(*_: str, **__: Any) -> bytes:
+        raise TooMuch("git ls-tree printed more than 5 bytes")
+
+    monkeypatch.setattr(push, "_run", too_much)
+    error = await failure(lambda: push.commit(new(head_of(repository), ("orders.yml", b"x"))))
+    assert (PushFault.AWAY, "the commit can't be made: git ls-tree printed more than 5 bytes") == (
+        error.fault,
+        str(error),
+    )
 
 
 async def test_special_characters_of_a_path_mean_nothing(repository: Repository, tmp_path: Path) -> None:

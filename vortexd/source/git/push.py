@@ -8,7 +8,7 @@ removes those later.
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -33,10 +33,10 @@ _EMAIL = "vortexd@localhost"
 # Seconds for a push, and for the question whether a push has arrived whose outcome git doesn't know. Together with a plan
 # they are within the default of `server.request_timeout`.
 PUSH_SECONDS, CHECK_SECONDS = 12.0, 3.0
-_FILE, _EXECUTABLE, _GONE = b"100644", b"100755", b"0"
-# One entry of `ls-tree -z`, and the path in one entry of `diff-tree -r -z`.
-_LISTED = re.compile(rb"(\d{6}) \w+ [0-9a-f]+\t([^\0]+)\0")
-_CHANGED = re.compile(rb":[^\0]*\0([^\0]+)\0")
+_FILE, _EXECUTABLE = b"100644", b"100755"
+_SLASH = ord("/")
+# One entry of `ls-tree -r -z`: the mode, the kind and the id, and the path.
+_LISTED = re.compile(rb"(\d{6} \w+ [0-9a-f]+)\t([^\0]+)\0")
 _MOST_AUTHOR = 100
 # git refuses a name that has only such characters, and removes them from both ends of others.
 _CRUD = " .,:;<>\"\\'"
@@ -84,49 +84,36 @@ class Push:
         async with self._making:
             try:
                 return await self._commit(new)
-            except GitError as error:
+            except PushError:
+                raise
+            except SourceError as error:
                 raise PushError(f"the commit can't be made: {error}", PushFault.AWAY) from None
             finally:
                 self._remove_index()
 
     async def _commit(self, new: NewCommit) -> str:
         self._remove_index()
-        modes = await self._modes(new)
-        await self._run("read-tree", new.head)
-        entries = [await self._entry(each, modes, len(new.head)) for each in new.changes]
-        await self._run("update-index", "-z", "--index-info", input=b"".join(entries))
+        listed = await self._run("ls-tree", "-r", "-z", "--full-tree", new.head)
+        before = {path: entry for entry, path in _LISTED.findall(listed)}
+        after = {**before, **{each.path.encode(): await self._entry(each, before) for each in new.changes}}
+        kept = {path: entry for path, entry in after.items() if entry is not None}
+        _check(new, before, kept)
+        # A new index has these entries alone, so nothing else can get into the tree.
+        lines = b"".join(b"%s\t%s\0" % (entry, path) for path, entry in kept.items())
+        await self._run("update-index", "-z", "--index-info", input=lines)
         tree = await self._id("write-tree")
-        await self._check(new, tree)
         identity = self._identity(new)
         message = new.message.encode()
         return await self._id("commit-tree", "-p", new.head, tree, input=message, variables=identity)
 
-    async def _modes(self, new: NewCommit) -> Mapping[bytes, bytes]:
-        """Return the modes of the changed paths as they are, those of missing paths excepted."""
-        paths = (each.path for each in new.changes)
-        listed = await self._run("ls-tree", "-z", "--full-tree", new.head, "--", *paths)
-        return {path: mode for mode, path in _LISTED.findall(listed)}
-
-    async def _entry(self, change: FileChange, modes: Mapping[bytes, bytes], digits: int) -> bytes:
-        """Return a line for `update-index --index-info`."""
-        path = change.path.encode()
+    async def _entry(self, change: FileChange, before: Mapping[bytes, bytes]) -> bytes | None:
+        """Return the new entry of a path, as `ls-tree` prints it without the path. Return None if there is no such file."""
         if change.content is None:
-            return b"%s %s\t%s\0" % (_GONE, b"0" * digits, path)
+            return None
         blob = await self._id("hash-object", "-w", "--stdin", input=change.content)
+        is_executable = before.get(change.path.encode(), b"").startswith(_EXECUTABLE)
         # A link becomes a file, because the file that it leads to may be another application's.
-        mode = _EXECUTABLE if modes.get(path) == _EXECUTABLE else _FILE
-        return b"%s %s\t%s\0" % (mode, blob.encode(), path)
-
-    async def _check(self, new: NewCommit, tree: str) -> None:
-        """Check that a tree changes the wanted paths, and no others.
-
-        A new file may take the place of a directory.
-        """
-        listed = await self._run("diff-tree", "-r", "-z", "--no-renames", "--end-of-options", new.head, tree)
-        wanted = {each.path.encode() for each in new.changes}
-        if others := set(_CHANGED.findall(listed)) ^ wanted:
-            names = ", ".join(sorted(each.decode("utf-8", "replace") for each in others)[:3])
-            raise PushError(f"the commit can't be made without a change of {names}", PushFault.REJECTED)
+        return b"%s blob %s" % (_EXECUTABLE if is_executable else _FILE, blob.encode())
 
     def _identity(self, new: NewCommit) -> dict[str, str]:
         email, date = self._settings.push_email or _EMAIL, f"{new.seconds} +0000"
@@ -143,7 +130,7 @@ class Push:
         return (await self._run(*arguments, input=input, variables=variables)).decode().strip()
 
     async def _run(self, *arguments: str, input: bytes = b"", variables: Mapping[str, str] | None = None) -> bytes:
-        own = {"GIT_INDEX_FILE": str(self._index), "GIT_LITERAL_PATHSPECS": "1"}
+        own = {"GIT_INDEX_FILE": str(self._index)}
         return await self._git.run(
             *arguments, timeout=self._settings.read_timeout, input=input, variables={**own, **(variables or {})}
         )
@@ -197,6 +184,22 @@ class Push:
         except SourceError:
             return False
         return f"{commit}\t{ref}" in listed.decode("utf-8", "replace").splitlines()
+
+
+def _check(new: NewCommit, before: Collection[bytes], after: Collection[bytes]) -> None:
+    """Check that the changes touch no other files.
+
+    Raises:
+        PushError: A file to delete doesn't exist, or a new file would take the place of a directory or be below a file.
+    """
+    directories = {path[:end] for path in after for end, byte in enumerate(path) if byte == _SLASH}
+    for each in new.changes:
+        path = each.path.encode()
+        parents = (path[:end] for end, byte in enumerate(path) if byte == _SLASH)
+        if each.content is None and path not in before:
+            raise PushError(f"{each.path} can't be deleted, because there is no such file", PushFault.REJECTED)
+        if each.content is not None and (path in directories or any(parent in after for parent in parents)):
+            raise PushError(f"{each.path} can't be restored, because other files are in its place", PushFault.REJECTED)
 
 
 def author_name(text: str) -> str:
