@@ -223,6 +223,7 @@ LATE = [
     "vortexd.source.git.notices",
     "vortexd.source.git.objects",
     "vortexd.source.git.process",
+    "vortexd.source.git.push",
     "vortexd.source.git.reader",
     "vortexd.source.git.refs",
     "vortexd.source.git.schedule",

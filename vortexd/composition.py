@@ -444,7 +444,7 @@ def _routes(
             KeyList(stages.reader),
             AuditLog(audit, peers),
             GateEndpoint(stages.reader, stages.publisher, audit, peers),
-            RollBack(rollbacks, stages.reader, audit, metrics),
+            RollBack(rollbacks, stages.reader, audit, metrics, peers),
             *encryption_endpoints(keyring),
             console(is_served=in_force.settings.console.enabled),
         ],

@@ -17,7 +17,7 @@ from vortexd.auth import Authority, Right, Tokens, load_tokens
 from vortexd.auth.tokens import digest_of
 from vortexd.core.commits import Commit, PastFiles
 from vortexd.core.errors import RemoteError
-from vortexd.core.model import Files, Origin, Tree
+from vortexd.core.model import Files, Key, Origin, Tree
 from vortexd.encryption.files import Keyring
 from vortexd.fleet import Fleet, Question
 from vortexd.http.audit import AuditLog
@@ -127,6 +127,9 @@ class Nothing:
         raise AssertionError
 
     async def carry_out(self, wanted: object) -> tuple[Plan, str]:
+        raise AssertionError
+
+    def unlisted(self, label: str) -> list[Key]:
         raise AssertionError
 
 

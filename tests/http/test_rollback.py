@@ -22,6 +22,7 @@ from vortexd.http.rollback import RollBack
 from vortexd.net.proxies import Sender
 from vortexd.pipeline.rollback.plan import Plan
 from vortexd.pipeline.rollback.rollback import Wanted
+from vortexd.process.peers import Answers, Peers
 
 PATH = "/api/v1/rollback"
 SHOP, CART = Key("shop", "dev", "main"), Key("cart", "dev", "main")
@@ -78,6 +79,9 @@ class FakeRollBacks:
             raise self.error
         return self.plan_made
 
+    def unlisted(self, label: str) -> list[Key]:
+        return [CART] if label == "main" else []
+
     async def carry_out(self, wanted: Wanted) -> tuple[Plan, str]:
         self.carried_out.append(wanted)
         if self.hangs:
@@ -126,6 +130,24 @@ async def test_a_roll_back_has_its_commit_and_is_recorded() -> None:
     assert [("rollback", "shop:dev:main", Outcome.DONE, "incident 7", details)] == case.entries
     assert Actor("anonymous", "anonymous", "127.0.0.1") == case.audit.unwritten[0].actor
     assert {"rolled_back done": 1} == case.metrics.counts
+
+
+class FakePeers(Peers):
+    """Two other workers. One of them answers a question that it doesn't know."""
+
+    async def ask(self, name: str, text: str = "") -> Answers:
+        return Answers({"1": self._handlers[name](text), "2": ""}, 1)
+
+
+async def test_the_keys_that_clients_of_other_workers_use_count() -> None:
+    case = Case()
+    case.endpoint = RollBack(case.rollbacks, case.reader, case.audit, case.metrics, FakePeers())
+    await case.ask(dry_run=True)
+    await case.ask(dry_run=True, label="dev")
+    await case.ask()
+
+    assert [(CART,), ()] == [each.in_use for each in case.rollbacks.planned]
+    assert [(CART,)] == [each.in_use for each in case.rollbacks.carried_out]
 
 
 async def test_a_key_that_can_not_be_resolved_now_has_no_version() -> None:
@@ -273,9 +295,20 @@ def test_the_schema_accepts_what_the_endpoint_accepts() -> None:
     schema = RollBack.schemas["RollBack"]
 
     assert jsonschema_rs.is_valid(schema, BODY)
-    assert jsonschema_rs.is_valid(schema, {"application": "shop", "profile": "dev", "to": "b" * 7})
-    assert jsonschema_rs.is_valid(schema, {**BODY, "expected": None})
-    for wrong in ({"more": 1}, {"to": "x"}, {"expected": "a"}, {"reason": "x" * 501}, {"shared": 1}):
+    least = {"application": "shop", "profile": "dev", "to": "b" * 7}
+    assert jsonschema_rs.is_valid(schema, {**least, "dry_run": True})
+    assert not jsonschema_rs.is_valid(schema, least)
+    assert not jsonschema_rs.is_valid(schema, {**least, "dry_run": False, "reason": "x"})
+    assert jsonschema_rs.is_valid(schema, {**BODY, "expected": None, "dry_run": True})
+    for wrong in (
+        {"more": 1},
+        {"to": "x"},
+        {"expected": "a"},
+        {"expected": None},
+        {"reason": "x" * 501},
+        {"shared": 1},
+        {"label": "a,b"},
+    ):
         assert not jsonschema_rs.is_valid(schema, {**BODY, **wrong})
 
 

@@ -23,6 +23,7 @@ from ..observe.metrics import Metrics
 from ..pipeline.comparison import members
 from ..pipeline.rollback.plan import Plan
 from ..pipeline.rollback.rollback import Wanted
+from ..process.peers import Peers
 from .endpoint import Endpoint, Request, Response
 from .operation import media, ok, operation
 from .schemas import (
@@ -44,6 +45,8 @@ from .schemas import (
 from .spring.environment import V1
 
 ACT = "rollback"
+# The question to the other workers: which keys with a label their clients use.
+_QUESTION = "unlisted keys"
 _MOST_REASON = 500
 _TO, _COMMIT = re.compile(r"[0-9a-f]{7,64}"), re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _DEFAULTS = {"label": "", "reason": "", "shared": False, "dry_run": False, "expected": None}
@@ -58,7 +61,11 @@ _SCHEMAS: dict[str, Schema] = {
         an_object(
             application=PATHS,
             profile=PROFILES,
-            label=LABELS | {"description": "the default label if it is missing"},
+            label={
+                "type": "string",
+                "pattern": f"^(?!.*,){LABELS['pattern'][1:]}",
+                "description": "the default label if it is missing",
+            },
             to={"type": "string", "pattern": f"^{_TO.pattern}$"},
             # Only the reasons of common characters. Other printable characters are possible.
             reason={"type": "string", "maxLength": _MOST_REASON, "pattern": "^[!-~][ -~]*$"},
@@ -67,7 +74,13 @@ _SCHEMAS: dict[str, Schema] = {
             expected=nullable({"type": "string", "pattern": f"^({_COMMIT.pattern})$"}),
         ),
         *_DEFAULTS,
-    ),
+    )
+    | {
+        "anyOf": [
+            {"required": ["dry_run"], "properties": {"dry_run": {"const": True}}},
+            {"required": ["reason", "expected"], "properties": {"expected": {"type": "string"}}},
+        ]
+    },
     "RollBackPlan": an_object(
         application=TEXT,
         profile=TEXT,
@@ -104,6 +117,10 @@ class RollsBack(Protocol):
         """Make a commit and push it. Return the plan, and the commit."""
         ...
 
+    def unlisted(self, label: str) -> list[Key]:
+        """The keys with a label that clients of this worker use and that aren't listed."""
+        ...
+
 
 class Labels(Protocol):
     """The part of the reader that `RollBack` needs."""
@@ -128,6 +145,7 @@ class RollBack(Endpoint):
     Args:
         rollbacks: Plans roll-backs, and carries them out.
         labels: Has the default label.
+        peers: The other workers, whose clients may use other keys.
     """
 
     route: ClassVar = "/api/v1/rollback"
@@ -137,7 +155,11 @@ class RollBack(Endpoint):
     operations: ClassVar[Operations] = {"/api/v1/rollback": {"post": _POST}}
     schemas: ClassVar = _SCHEMAS
 
-    def __init__(self, rollbacks: RollsBack, labels: Labels, audit: Audit, metrics: Metrics) -> None:
+    def __init__(
+        self, rollbacks: RollsBack, labels: Labels, audit: Audit, metrics: Metrics, peers: Peers | None = None
+    ) -> None:
+        self._peers = peers or Peers()
+        self._peers.answer(_QUESTION, self._unlisted)
         self._rollbacks = rollbacks
         self._labels = labels
         self._audit = audit
@@ -150,12 +172,22 @@ class RollBack(Endpoint):
         order = self._order(request)
         # The answer shows values of the key.
         request.owner.authorize(Right.READ, order.wanted.key)
+        wanted = attrs.evolve(order.wanted, in_use=await self._used_elsewhere(order.wanted.key.label))
         if order.is_dry_run:
-            plan, commit = await self._rollbacks.plan(order.wanted), None
+            plan, commit = await self._rollbacks.plan(wanted), None
         else:
-            plan, commit = await self._carried_out(request, order.wanted)
+            plan, commit = await self._carried_out(request, wanted)
         body = await threads.run_sync(_encoded, plan, commit, abandon_on_cancel=True, limiter=self._threads)
         return Response(body=body)
+
+    async def _used_elsewhere(self, label: str) -> tuple[Key, ...]:
+        """Return the keys that clients of other workers use and that aren't listed. A worker that is silent has none."""
+        answers = await self._peers.ask(_QUESTION, label)
+        return tuple(Key(*key) for text in answers.texts.values() if text for key in orjson.loads(text))
+
+    def _unlisted(self, label: str) -> str:
+        keys = self._rollbacks.unlisted(label)
+        return orjson.dumps([[key.application, key.profile, key.label] for key in keys]).decode()
 
     async def _carried_out(self, request: Request, wanted: Wanted) -> tuple[Plan, str]:
         """Carry a roll-back out, and record how it has ended."""

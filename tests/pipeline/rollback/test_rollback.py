@@ -178,6 +178,27 @@ async def test_keys_in_use_are_among_the_others() -> None:
     assert [Key("shop", "default", "main"), other] == plan.others
 
 
+async def test_keys_in_use_at_other_workers_are_among_the_others() -> None:
+    case = await made()
+    other = Key("shop", "made-up", "main")
+    plan = await case.rollbacks.plan(Wanted(SHOP, id_of(1), in_use=(other, Key("cart", "x", "main"))))
+
+    assert [Key("shop", "default", "main"), other] == plan.others
+
+
+async def test_a_worker_names_the_keys_that_only_its_clients_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = Case()
+    assert [] == case.rollbacks.unlisted("main")
+    await case.publish()
+    used = [Key("shop", name, label) for name, label in (("x", "main"), ("y", "dev"), ("z", "dev,main"))]
+    for each in (*used, Key("shop", "default", "main")):
+        case.wired.pipeline.hold(each)
+
+    assert [used[0], used[2]] == case.rollbacks.unlisted("main")
+    monkeypatch.setattr(module, "MOST_UNLISTED", 1)
+    assert used[:1] == case.rollbacks.unlisted("main")
+
+
 async def test_the_newest_commit_counts_even_if_another_one_is_served() -> None:
     """As while the gate holds the label back."""
     case = Case()
@@ -355,6 +376,10 @@ async def test_a_failed_push_is_explained_and_all_servers_fetch(
         error = await case.refused()
 
     assert (status, f"{fault.value} (git:/a): git push failed: x; {consequence}") == (error.status, error.reason)
+    [said] = [each for each in logs if each["event"] == "roll-back not pushed"]
+    assert ("warning", "shop:dev:main", "git:/a", "main", "git push failed: x", consequence) == tuple(
+        said[name] for name in ("log_level", "key", "source", "branch", "reason", "consequence")
+    )
     assert ({"Retry-After": "1"} if status == 503 else {}) == error.headers
     assert [REF] == case.refreshed
     assert [] == [each for each in logs if each["event"] == "rolled back"]

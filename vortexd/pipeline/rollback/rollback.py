@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from itertools import islice
 from typing import Protocol
 
 import attrs
@@ -35,6 +36,8 @@ PLAN_SECONDS, COMMIT_SECONDS = 6.0, 3.0
 # seen.
 TURN_SECONDS, FETCH_SECONDS = 3.0, 2.0
 TRAILER = "Vortexd-Rollback"
+# The most keys that one worker names to another one.
+MOST_UNLISTED = 10_000
 _STATUS = {PushFault.MOVED: 409, PushFault.REJECTED: 409, PushFault.AWAY: 503, PushFault.UNKNOWN: 503}
 
 
@@ -85,6 +88,7 @@ class Wanted:
         author: The person's name.
         reason: One line.
         expected: The newest commit of the branch, as the person has seen it in a plan.
+        in_use: Keys that other workers' clients use. They may change, too.
     """
 
     key: Key
@@ -93,6 +97,7 @@ class Wanted:
     author: str = ""
     reason: str = ""
     expected: str = ""
+    in_use: Sequence[Key] = ()
 
 
 @attrs.frozen(eq=False)
@@ -136,6 +141,12 @@ class RollBacks:
         self._planning = trio.CapacityLimiter(1)
         self._turns: dict[str, trio.Lock] = {}
 
+    def unlisted(self, label: str) -> list[Key]:
+        """Return the keys with a label that clients use here and that aren't listed, at most `MOST_UNLISTED`."""
+        listed = self._store.served.listing.keys if self._store.served is not None else frozenset()
+        found = (key for key in self._store if label in key.labels and key not in listed)
+        return [*islice(found, MOST_UNLISTED)]
+
     async def plan(self, wanted: Wanted) -> Plan:
         """Plan a roll-back, and change nothing.
 
@@ -176,6 +187,14 @@ class RollBacks:
                 # Even a failed push may have arrived, or has found that the branch has moved.
                 self._refresh(*_hint(branch))
         except PushError as error:
+            log.warning(
+                "roll-back not pushed",
+                key=str(wanted.key),
+                source=branch.source,
+                branch=branch.name,
+                reason=str(error),
+                consequence=_consequence(error.fault),
+            )
             raise _refusal(error, branch) from error
         log.info(
             "rolled back",
@@ -289,7 +308,7 @@ class RollBacks:
             served_commit = next((each.commit for each in origins if each is not None), "")
             steps = self._repositories.commits(root, served_commit)
         target = await find(reader, head, key, steps, wanted.to)
-        states, in_use = reader.states, tuple(self._store)
+        states, in_use = reader.states, (*self._store, *wanted.in_use)
         make = partial(make_plan, states, branch, head, target, key, in_use, tick, shared=wanted.shared)
         return _Draft(await reader.in_thread(make), root, head, reader)
 
@@ -330,13 +349,16 @@ def _tick(deadline: float) -> None:
         raise _late(_TOO_LONG)
 
 
+def _consequence(fault: PushFault) -> str:
+    if fault is PushFault.UNKNOWN:
+        return "the server fetches now, so look at the history before you try again"
+    return "nothing has changed"
+
+
 def _refusal(error: PushError, branch: Branch) -> RemoteError:
     status = _STATUS[error.fault]
-    consequence = "nothing has changed"
-    if error.fault is PushFault.UNKNOWN:
-        consequence = "the server fetches now, so look at the history before you try again"
-    headers = {"Retry-After": "1"} if status == 503 else {}
-    return RemoteError(f"{error.fault.value} ({branch.source}): {error}; {consequence}", status, headers)
+    text = f"{error.fault.value} ({branch.source}): {error}; {_consequence(error.fault)}"
+    return RemoteError(text, status, {"Retry-After": "1"} if status == 503 else {})
 
 
 def _late(reason: str) -> RemoteError:
