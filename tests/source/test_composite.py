@@ -773,4 +773,4 @@ async def test_commits_are_made_and_pushed_by_the_source_with_that_root() -> Non
     for act in (partial(sources.commit, "other", new), partial(sources.push, "file:/a/", "main", "0", "1")):
         with pytest.raises(PushError, match="no source has this repository") as caught:
             await act()
-        assert PushFault.AWAY is caught.value.fault
+        assert PushFault.LOCAL is caught.value.fault

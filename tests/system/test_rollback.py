@@ -454,10 +454,18 @@ def test_a_remote_that_goes_away_is_an_error_and_nothing_is_lost(repository: Rep
 
 # ssh.
 
+# A key with this command only fetches.
+READ_ONLY = """
+case "$SSH_ORIGINAL_COMMAND" in
+    git-upload-pack*) eval "$SSH_ORIGINAL_COMMAND" ;;
+    *) echo "you may not push" >&2; exit 1 ;;
+esac
+"""
+
 
 @pytest.mark.parametrize(
     ("key", "problem"),
-    [("writer", ""), ("stranger", "Permission denied"), ("", "ended by")],
+    [("writer", ""), ("stranger", "Permission denied (publickey"), ("", "Could not read from remote repository")],
     ids=["right", "wrong", "that for fetching"],
 )
 def test_G05_a_push_over_ssh(key: str, problem: str, repository: Repository, tmp_path: Path) -> None:
@@ -470,8 +478,8 @@ def test_G05_a_push_over_ssh(key: str, problem: str, repository: Repository, tmp
     for name in ("host", "reader", "writer", "stranger"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(place / name)], check=True)
     reader, writer = ((place / f"{name}.pub").read_text() for name in ("reader", "writer"))
-    # The reader's key only fetches.
-    (place / "key.pub").write_text(f"command=\"git-upload-pack '{repository.path}'\" {reader}{writer}")
+    (place / "read-only").write_text(READ_ONLY)
+    (place / "key.pub").write_text(f'command="sh {place}/read-only" {reader}{writer}')
     (place / "sshd_config").write_text(SSHD.format(port=port, place=place))
     (place / "known_hosts").write_text(f"[127.0.0.1]:{port} {(place / 'host.pub').read_text()}")
     uri = f"ssh://{getpass.getuser()}@127.0.0.1:{port}{repository.path}"
@@ -483,13 +491,12 @@ def test_G05_a_push_over_ssh(key: str, problem: str, repository: Repository, tmp
         with Server(tmp_path / "x", settings=settings(tmp_path / "state", uri, **keys)) as server:
             status, said = roll_back(server, first)
             if problem:
-                assert status in (409, 503), said
+                assert (409 if key else 503, True) == (status, problem in said["message"]), said
+                assert "nothing has changed" in said["message"]
                 assert head == commits(repository)[-1]
                 assert BAD == document(server)
             else:
                 assert 200 == status, said
                 until(lambda: document(server) == GOOD)
-            if key == "stranger":
-                assert (409, True) == (status, problem in said["message"])
             assert "PRIVATE" not in server.output() + str(said)
             assert 0 == server.stop()

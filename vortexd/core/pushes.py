@@ -58,7 +58,8 @@ class PushFault(enum.Enum):
 
     MOVED = "the branch has moved meanwhile"
     REJECTED = "the remote rejects the push"
-    AWAY = "the remote can't be reached"
+    AWAY = "the remote can't be reached, or refuses the connection"
+    LOCAL = "the server can't make or push the commit"
     UNKNOWN = "it isn't known whether the push has arrived"
 
 

@@ -308,7 +308,7 @@ class Sources:
             if isinstance(each, Pusher) and each.root == root:
                 return each
         # A reload may have replaced the sources meanwhile.
-        raise PushError("no source has this repository", PushFault.AWAY)
+        raise PushError("no source has this repository", PushFault.LOCAL)
 
     def has_commits(self, root: str) -> bool:
         """Return whether the files with this root come from a source that has commits here."""

@@ -32,6 +32,8 @@ class Repositories:
         errors: What the acts raise, by name.
         made: Changes the files of a new commit.
         looked: What a fetch does.
+        gate: Set to a new Event to make a push wait for it.
+        pushing: Set once a push has begun.
     """
 
     def __init__(self, *states: Mapping[str, str]) -> None:
@@ -44,6 +46,7 @@ class Repositories:
         self.made: Callable[[dict[str, str]], object] = lambda files: None
         self.looked: Callable[[], object] = lambda: None
         self.gate: trio.Event | None = None
+        self.pushing = trio.Event()
         self.unservable: set[str] = set()
         self.roots: list[str] = []
 
@@ -79,6 +82,7 @@ class Repositories:
         return commit
 
     async def push(self, root: str, branch: str, head: str, commit: str) -> None:
+        self.pushing.set()
         if self.gate is not None:
             await self.gate.wait()
         await self._act(f"push {branch} {int(head, 16)} {int(commit, 16)}")
@@ -351,7 +355,7 @@ async def test_a_fetch_that_takes_too_long_is_not_waited_for(monkeypatch: pytest
         await trio.sleep_forever()
 
     monkeypatch.setattr(case.repositories, "wait_looked", hang)
-    with trio.fail_after(5):
+    with trio.fail_after(20):
         assert 409 == (await case.refused(expected=1)).status
 
 
@@ -387,9 +391,14 @@ async def test_a_failed_push_is_explained_and_all_servers_fetch(
 
 async def test_a_commit_that_can_not_be_made_is_not_pushed() -> None:
     case = await made()
-    case.repositories.errors["commit"] = PushError("the commit can't be made", PushFault.AWAY)
+    case.repositories.errors["commit"] = PushError("/secret/mirror is full", PushFault.LOCAL)
+    with capture_logs() as logs:
+        error = await case.refused()
 
-    assert 503 == (await case.refused()).status
+    assert 503 == error.status
+    assert "/secret" not in error.reason
+    assert "see the server's log; nothing has changed" in error.reason
+    assert ["/secret/mirror is full"] == [each["reason"] for each in logs]
     assert "commit" == case.repositories.acts[-1]
 
 
@@ -421,10 +430,11 @@ async def test_a_commit_that_can_not_be_read_is_not_pushed(monkeypatch: pytest.M
         return await original(root, commit, near)
 
     monkeypatch.setattr(case.repositories, "at", at)
-    error = await case.refused()
+    with capture_logs() as logs:
+        error = await case.refused()
 
     assert 503 == error.status
-    assert "the mirror is away" in error.reason
+    assert ["the mirror is away"] == [each["reason"] for each in logs]
     assert "commit" == case.repositories.acts[-1]
 
 
@@ -450,7 +460,7 @@ async def test_a_plan_that_takes_too_long_ends(monkeypatch: pytest.MonkeyPatch) 
         await trio.sleep_forever()
 
     monkeypatch.setattr(case.repositories, "at", hang)
-    with trio.fail_after(5):
+    with trio.fail_after(20):
         error = await case.refused()
     assert 503 == error.status
     assert "the plan wasn't ready" in error.reason
@@ -469,9 +479,8 @@ async def test_if_it_is_cancelled_during_the_push_all_servers_fetch() -> None:
     case.repositories.gate = trio.Event()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(case.carry_out)
-        with trio.fail_after(5):
-            while not case.repositories.new:  # noqa: ASYNC110 - threads resolve in between
-                await trio.sleep(0.001)
+        with trio.fail_after(20):
+            await case.repositories.pushing.wait()
         nursery.cancel_scope.cancel()
 
     assert [REF] == case.refreshed
@@ -485,7 +494,7 @@ async def test_a_commit_that_takes_too_long_ends(monkeypatch: pytest.MonkeyPatch
         await trio.sleep_forever()
 
     monkeypatch.setattr(case.repositories, "commit", hang)
-    with trio.fail_after(5):
+    with trio.fail_after(20):
         error = await case.refused()
     assert 503 == error.status
     assert "nothing was pushed" in error.reason
@@ -510,10 +519,8 @@ async def test_two_roll_backs_of_one_repository_take_turns() -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(carry_out)
         nursery.start_soon(carry_out)
-        await wait_all_tasks_blocked()
-        with trio.fail_after(5):
-            while not case.repositories.new:  # noqa: ASYNC110 - threads resolve in between
-                await trio.sleep(0.001)
+        with trio.fail_after(20):
+            await case.repositories.pushing.wait()
         await wait_all_tasks_blocked(0.05)
         assert 1 == len(case.repositories.new)
         case.repositories.gate.set()
@@ -528,7 +535,8 @@ async def test_a_turn_that_takes_too_long_is_not_waited_for(monkeypatch: pytest.
     case.repositories.gate = trio.Event()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(case.carry_out)
-        await wait_all_tasks_blocked()
+        with trio.fail_after(20):
+            await case.repositories.pushing.wait()
         error = await case.refused()
         assert (503, {"Retry-After": "1"}) == (error.status, error.headers)
         assert "another roll-back" in error.reason

@@ -95,3 +95,26 @@ async def test_a_key_with_a_passphrase_is_said_where_it_is_refused(
     assert is_locked == (f"{path} is protected by a passphrase, which vortexd cannot enter" in str(error))
     assert is_locked == ("ssh-keygen -p" in str(error))
     assert is_locked != (said.partition("\n")[0] in str(error))
+
+
+PUSHED = "To ssh://x/y\n!\t1:refs/heads/main\t[rejected] (stale info)\nDone\n"
+
+
+async def test_the_report_of_a_push_is_in_its_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    git = git_saying(tmp_path, monkeypatch, "error: failed to push some refs to 'ssh://x/y'", 1)
+    (tmp_path / "bin/git").write_text(f"#!/bin/sh\nprintf '{PUSHED}'\ncat {tmp_path}/said >&2\nexit 1\n")
+    with pytest.raises(GitError) as caught:
+        await git.run("push", timeout=10, is_remote=True)
+
+    said = "! 1:refs/heads/main [rejected] (stale info) / Done / error: failed to push some refs to 'ssh://x/y'"
+    assert (Fault.MOVED, f"git push failed: {said}") == (caught.value.fault, str(caught.value))
+    # No other command has its output in its error.
+    assert "rejected" not in str(await failure(git))
+
+
+async def test_a_call_can_have_variables_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    git = git_saying(tmp_path, monkeypatch, "", 0)
+    (tmp_path / "bin/git").write_text('#!/bin/sh\necho "$GIT_INDEX_FILE,$GIT_TERMINAL_PROMPT"\n')
+
+    assert b"x,0\n" == await git.run("write-tree", timeout=10, variables={"GIT_INDEX_FILE": "x"})
+    assert b",0\n" == await git.run("write-tree", timeout=10)

@@ -181,7 +181,7 @@ async def test_a_tree_that_is_too_large_to_list_is_an_error(
 
     monkeypatch.setattr(push, "_run", too_much)
     error = await failure(lambda: push.commit(new(head_of(repository), ("orders.yml", b"x"))))
-    assert (PushFault.AWAY, "the commit can't be made: git ls-tree printed more than 5 bytes") == (
+    assert (PushFault.LOCAL, "the commit can't be made: git ls-tree printed more than 5 bytes") == (
         error.fault,
         str(error),
     )
@@ -236,7 +236,7 @@ async def test_a_mirror_without_the_head_is_an_error(repository: Repository, tmp
     push = Push(mirror_of(repository, tmp_path / "mirror"))
     error = await failure(lambda: push.commit(new("1" * 40, ("orders.yml", b"x"))))
 
-    assert PushFault.AWAY is error.fault
+    assert PushFault.LOCAL is error.fault
     assert str(error).startswith("the commit can't be made: git ls-tree failed: ")
 
 
@@ -321,7 +321,10 @@ async def test_a_secret_that_can_not_be_read_is_an_error(repository: Repository,
     push, head, commit = await made(repository, tmp_path, push_password_file=str(tmp_path / "missing"))
     error = await failure(lambda: push.push("main", head, commit))
 
-    assert (PushFault.AWAY, f"{tmp_path}/missing can't be read: No such file or directory") == (error.fault, str(error))
+    assert (PushFault.LOCAL, f"{tmp_path}/missing can't be read: No such file or directory") == (
+        error.fault,
+        str(error),
+    )
 
 
 async def test_a_push_that_takes_too_long_ends_and_its_outcome_is_unknown(

@@ -38,7 +38,7 @@ TURN_SECONDS, FETCH_SECONDS = 3.0, 2.0
 TRAILER = "Vortexd-Rollback"
 # The most keys that one worker names to another one.
 MOST_UNLISTED = 10_000
-_STATUS = {PushFault.MOVED: 409, PushFault.REJECTED: 409, PushFault.AWAY: 503, PushFault.UNKNOWN: 503}
+_CONFLICTS = (PushFault.MOVED, PushFault.REJECTED)
 
 
 class Repositories(Commits, Protocol):
@@ -249,7 +249,7 @@ class RollBacks:
         try:
             made = await draft.reader.read(commit, draft.head)
         except SourceError as error:
-            raise PushError(str(error), PushFault.AWAY) from None
+            raise PushError(str(error), PushFault.LOCAL) from None
         if made is None or not await draft.reader.in_thread(partial(made.is_at, plan.key, plan.new.version)):
             raise RemoteError("the files of the new commit don't give the key this document; nothing was pushed", 409)
         return commit
@@ -356,9 +356,10 @@ def _consequence(fault: PushFault) -> str:
 
 
 def _refusal(error: PushError, branch: Branch) -> RemoteError:
-    status = _STATUS[error.fault]
-    text = f"{error.fault.value} ({branch.source}): {error}; {_consequence(error.fault)}"
-    return RemoteError(text, status, {"Retry-After": "1"} if status == 503 else {})
+    # A reason on this side may name files of the server, such as that of the password.
+    reason = "see the server's log" if error.fault is PushFault.LOCAL else str(error)
+    text = f"{error.fault.value} ({branch.source}): {reason}; {_consequence(error.fault)}"
+    return RemoteError(text, 409) if error.fault in _CONFLICTS else _late(text)
 
 
 def _late(reason: str) -> RemoteError:

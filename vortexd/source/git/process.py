@@ -281,7 +281,7 @@ class Git:
         It contains git's own text, none from the remote, and no secret.
         """
         lines = [line.replace("\t", " ").strip() for line in complaint.splitlines()]
-        own = [line for line in lines if line and not line.startswith(("remote:", "warning:", "hint:", "@"))]
+        own = [line for line in lines if line and not line.startswith(("remote:", "warning:", "hint:", "@", "To "))]
         # The fatal message comes last, with the reason just before it. Advice may follow.
         end = next((index for index, line in enumerate(own) if line.startswith("fatal:")), len(own) - 1) + 1
         said = " / ".join("".join(filter(str.isprintable, line)) for line in own[max(0, end - 3) : end])[:400]

@@ -87,7 +87,7 @@ class Push:
             except PushError:
                 raise
             except SourceError as error:
-                raise PushError(f"the commit can't be made: {error}", PushFault.AWAY) from None
+                raise PushError(f"the commit can't be made: {error}", PushFault.LOCAL) from None
             finally:
                 self._remove_index()
 
@@ -168,7 +168,8 @@ class Push:
                 return
             raise PushError(str(error), fault) from None
         except SourceError as error:
-            raise PushError(str(error), PushFault.AWAY) from None
+            # A secret can't be read.
+            raise PushError(str(error), PushFault.LOCAL) from None
         if was_there(report.decode("utf-8", "replace")):
             # Another worker has made the same commit in the same second.
             raise PushError("the remote has the same commit already", PushFault.MOVED)
