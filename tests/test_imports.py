@@ -106,6 +106,8 @@ PURE = [
     "pipeline.matching",
     "pipeline.registry",
     "pipeline.resolution",
+    "pipeline.rollback.branch_states",
+    "pipeline.rollback.plan",
     "pipeline.served",
     "pipeline.state",
     "pipeline.store",

@@ -367,6 +367,23 @@ def test_a_label_that_the_gate_holds_back_is_free_again(workers: int, tmp_path: 
         assert 0 == server.stop()
 
 
+def test_a_label_that_is_held_back_since_before_a_restart_is_free_again(tmp_path: Path) -> None:
+    repository = Repository(tmp_path / "config.git")
+    good = repository.commit({"shop.yml": "port: 1\n", "shop.schema.json": SCHEMA})
+    text = settings(tmp_path / "state", repository.uri, "[[gate]]\nsource_schemas = true\ntimeout = 30.0\n")
+    with Server(tmp_path / "x", settings=text) as server:
+        bad = repository.commit({"shop.yml": "port: x\n"})
+        ask(server, "/monitor", {"path": "shop.yml"})
+        until(lambda: held_back(server) == [[bad]])
+        assert 0 == server.stop()
+    with Server(tmp_path / "x", settings=text) as server:
+        assert ([[bad]], {"port": 1}) == (held_back(server), document(server))
+        assert 200 == roll_back(server, good)[0]
+        until(lambda: held_back(server) == [[]])
+        assert {"port": 1} == document(server)
+        assert 0 == server.stop()
+
+
 def held_back(server: Server) -> list[Any]:
     status = ask(server, "/status")[1]
     workers = [status, *status.get("workers", {}).values()]
