@@ -20,6 +20,7 @@ class Answering:
         self.url = f"http://127.0.0.1:{port}"
         self.asked: list[str] = []
         self.headers: list[dict[str, str]] = []
+        self.bodies: list[Any] = []
 
     def next(self) -> Said:
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
@@ -27,7 +28,7 @@ class Answering:
 
 @contextmanager
 def answering(*answers: Said, certificate: tuple[Path, Path] | None = None) -> Iterator[Answering]:
-    """Run a server. An answer is a status and a body (text, or a value to send as JSON), and headers.
+    """Run a server. An answer is a status and a body (text, or a value to send as JSON), and headers. Status 0: no answer.
 
     Args:
         certificate: The files of a certificate and its key; if given, the server uses TLS.
@@ -40,10 +41,18 @@ def answering(*answers: Said, certificate: tuple[Path, Path] | None = None) -> I
         def do_DELETE(self) -> None:
             self._answer(f"DELETE {self.path}")
 
+        def do_POST(self) -> None:
+            made.bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self._answer(f"POST {self.path}")
+
         def _answer(self, asked: str) -> None:
             made.asked.append(asked)
             made.headers.append({name.lower(): value for name, value in self.headers.items()})
             status, body, *more = made.next()
+            if not status:
+                # End the connection without an answer.
+                self.close_connection = True
+                return
             data = body.encode() if isinstance(body, str) else json.dumps(body).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(data)))

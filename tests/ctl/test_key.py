@@ -6,7 +6,7 @@ import pytest
 
 from vortexd.core.names import MAX_LIST_LENGTH, MAX_NAME_LENGTH
 from vortexd.ctl.errors import CtlError
-from vortexd.ctl.key import add_key_arguments, key_path, near
+from vortexd.ctl.key import add_key_arguments, add_whole_key_arguments, checked_key, key_path, near, whole_key
 
 
 def parsed(*arguments: str) -> tuple[str, str, str | None]:
@@ -92,3 +92,62 @@ KNOWN = ["pool", "pool.size", "pool.ratio", "hosts[0]", "queue.size", "cache.siz
 )
 def test_an_error_names_at_most_three_similar_keys_once_each(wanted: list[str], known: list[str], text: str) -> None:
     assert text == near(wanted, known)
+
+
+def whole(*arguments: str) -> tuple[str, str, str | None]:
+    parser = argparse.ArgumentParser()
+    add_whole_key_arguments(parser)
+    return whole_key(parser.parse_args(arguments))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["shop"], ("shop", "default", None)),
+        (["shop", "--label", "v1"], ("shop", "default", "v1")),
+        (["shop", "prod"], ("shop", "prod", None)),
+        (["shop", "prod", "--label", "v1"], ("shop", "prod", "v1")),
+        (["shop", "prod:v1"], ("shop", "prod", "v1")),
+        (["shop:prod"], ("shop", "prod", None)),
+        (["shop:prod", "--label", "v1"], ("shop", "prod", "v1")),
+        (["shop:prod:v1"], ("shop", "prod", "v1")),
+        (["a,b:prod,eu:v1,main"], ("a,b", "prod,eu", "v1,main")),
+    ],
+)
+def test_a_whole_key_is_one_word_or_several(arguments: list[str], expected: tuple[str, str, str | None]) -> None:
+    assert expected == whole(*arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["shop:prod", "eu"],
+        ["shop:prod:v1", "eu"],
+        ["shop:prod:v1", "--label", "v2"],
+        ["shop", "prod:v1", "--label", "v2"],
+        ["shop:prod:v1:x"],
+        ["shop", "prod:v1:x"],
+        [""],
+        ["shop:"],
+        ["shop:prod:"],
+        [":prod:v1"],
+        ["shop", ""],
+        ["shop", "prod", "--label", ""],
+    ],
+)
+def test_a_part_of_a_key_that_is_named_twice_or_is_empty_is_refused(arguments: list[str]) -> None:
+    with pytest.raises(CtlError, match="as APP:PROFILE:LABEL, or as APP PROFILE --label LABEL") as caught:
+        whole(*arguments)
+
+    assert 2 == caught.value.status
+
+
+def test_a_whole_key_is_checked_and_may_lack_its_label() -> None:
+    names = argparse.Namespace(app="shop:prod", profile=None, label=None)
+    assert ("shop", "prod", "") == checked_key(names)
+    names.label = "v1"
+    assert ("shop", "prod", "v1") == checked_key(names)
+    for names.app, names.label in (("../x:prod", None), ("shop:prod", "a b"), ("shop:-", None)):
+        with pytest.raises(CtlError, match="names are letters, digits") as caught:
+            checked_key(names)
+        assert 2 == caught.value.status

@@ -4,9 +4,11 @@ import argparse
 import http.server
 import socket
 import socketserver
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import BadStatusLine
 from pathlib import Path
 
 import pytest
@@ -298,3 +300,78 @@ def test_a_duration_has_a_unit_or_is_in_seconds(text: str, seconds: float) -> No
 def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError):
         duration(text)
+
+
+@pytest.mark.parametrize(("status", "body"), [(200, {"a": 1}), (201, {"a": 1}), (204, "")])
+def test_a_value_is_posted_once_as_json(status: int, body: object) -> None:
+    with answering((status, body)) as server:
+        answer = Server(f"{server.url}/behind/", "vt_secret").post("/x", {"reason": "ä"})
+
+    assert (status, ["POST /behind/x"], [{"reason": "ä"}]) == (answer.status, server.asked, server.bodies)
+    assert ("application/json", "Bearer vt_secret") == (
+        server.headers[0]["content-type"],
+        server.headers[0]["authorization"],
+    )
+
+
+@pytest.mark.parametrize("status", [202, 302, 400, 409, 503])
+def test_a_post_with_another_status_is_an_error_and_not_repeated(status: int) -> None:
+    with answering((status, {"message": "because"})) as server, pytest.raises(CtlError, match="because"):
+        Server(server.url).post("/x", {})
+
+    assert 1 == len(server.asked)
+
+
+def test_a_delete_may_have_parameters() -> None:
+    with answering((204, "")) as server:
+        Server(server.url).delete("/x", {"reason": "a b"})
+        Server(server.url).delete("/x")
+
+    assert ["DELETE /x?reason=a+b", "DELETE /x"] == server.asked
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "may"),
+    [
+        (503, {"message": "because"}, False),
+        (429, {"message": "because"}, False),
+        (429, "<html>", False),
+        (503, "<html>", True),
+        (500, {"message": "because"}, True),
+        (502, "<html>", True),
+        (504, {"message": "because"}, True),
+    ],
+)
+def test_a_server_that_is_not_ready_has_not_acted_but_one_that_fails_may_have(
+    status: int, body: object, may: bool
+) -> None:
+    with answering((status, body)) as server, pytest.raises(Unreachable) as caught:
+        Server(server.url).post("/x", {})
+
+    assert may == caught.value.may_have_acted
+
+
+def test_only_after_a_connection_the_server_may_have_acted() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(TooSlow) as slow:
+            Server(url, timeout=0.2).post("/", {})
+        with pytest.raises(Unreachable, match="TLS|didn't answer") as handshake:
+            Server(url.replace("http:", "https:"), timeout=0.2).post("/", {})
+    with pytest.raises(Unreachable, match="connection refused") as refused:
+        Server(url).post("/", {})
+    with answering((0, "")) as server, pytest.raises(Unreachable, match="ended the connection early") as broken:
+        Server(server.url).post("/", {})
+
+    assert (True, False, False, True) == tuple(each.value.may_have_acted for each in (slow, handshake, refused, broken))
+
+
+@pytest.mark.parametrize(
+    "error", [ConnectionResetError(), OSError(32, "Broken pipe"), ssl.SSLError(), TimeoutError(), BadStatusLine("")]
+)
+@pytest.mark.parametrize("has_sent", [True, False])
+def test_an_error_of_the_connection_tells_whether_the_request_was_sent(error: Exception, has_sent: bool) -> None:
+    with pytest.raises(Unreachable) as caught, Server("https://a")._translated(has_sent=has_sent):
+        raise error
+
+    assert has_sent == caught.value.may_have_acted

@@ -14,8 +14,8 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -39,7 +39,15 @@ _NO_ADDRESS = "the server must be http://HOST:PORT, https://HOST:PORT or unix:/P
 
 
 class Unreachable(CtlError):
-    """The server doesn't answer, or isn't ready. A later request may succeed."""
+    """The server doesn't answer, or isn't ready. A later request may succeed.
+
+    Attributes:
+        may_have_acted: Whether the server may have done what was requested, although there is no proper answer.
+    """
+
+    def __init__(self, text: str, may_have_acted: bool = False) -> None:
+        super().__init__(text)
+        self.may_have_acted = may_have_acted
 
 
 class TooSlow(Unreachable):
@@ -179,48 +187,74 @@ class Server:
             return answer
         raise self._error(answer)
 
-    def delete(self, path: str) -> None:
+    def delete(self, path: str, parameters: Mapping[str, str] | Sequence[tuple[str, str]] = ()) -> None:
         """Send a DELETE request for a path. Only 204 counts as success.
 
         Raises:
             Unreachable: As with `get`.
             Refused: As with `get`.
         """
-        answer = self._exchange(self.address.path + path, {}, "DELETE")
+        query = urlencode(parameters)
+        answer = self._exchange(self.address.path + path + (f"?{query}" if query else ""), {}, "DELETE")
         if answer.status != 204:
             raise self._error(answer)
 
-    def _exchange(self, target: str, headers: Mapping[str, str], method: str = "GET") -> Answer:
+    def post(self, path: str, value: Any) -> Answer:
+        """Send a value as JSON in a POST request for a path. Only 200, 201 and 204 count as success. Never sent twice.
+
+        Raises:
+            Unreachable: As with `get`.
+            Refused: As with `get`.
+        """
+        body = json.dumps(value).encode()
+        answer = self._exchange(self.address.path + path, {"Content-Type": "application/json"}, "POST", body)
+        if answer.status in (200, 201, 204):
+            return answer
+        raise self._error(answer)
+
+    def _exchange(
+        self, target: str, headers: Mapping[str, str], method: str = "GET", content: bytes | None = None
+    ) -> Answer:
         headers = {"Accept": "application/json", "User-Agent": "vortexctl", **headers}
         if self.token:
             headers["Authorization"] = f"Bearer {self.token}"
         deadline = time.monotonic() + self.timeout
+        with self._translated(has_sent=False):
+            connected = self._connected()
+        with closing(connected), self._translated(has_sent=True):
+            connection = http.client.HTTPConnection(self.address.host, self.address.port)
+            connection.default_port = 443 if self.address.is_secure else 80
+            connection.sock = _Timed(connected, deadline)
+            connection.request(method, target, content, headers)
+            response = connection.getresponse()
+            body = self._body(response)
+            return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, body)
+
+    @contextmanager
+    def _translated(self, *, has_sent: bool) -> Iterator[None]:
+        """Translate the errors of a connection. `has_sent` tells whether the server may have the request."""
         try:
-            with closing(self._connected()) as connected:
-                connection = http.client.HTTPConnection(self.address.host, self.address.port)
-                connection.default_port = 443 if self.address.is_secure else 80
-                connection.sock = _Timed(connected, deadline)
-                connection.request(method, target, headers=headers)
-                response = connection.getresponse()
-                body = self._body(response)
-                return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, body)
+            yield
         except TimeoutError:
-            raise TooSlow(f"{self.url} didn't answer completely within {self.timeout:g} s; try again later") from None
+            text = f"{self.url} didn't answer completely within {self.timeout:g} s; try again later"
+            raise TooSlow(text, has_sent) from None
         except ssl.SSLCertVerificationError as error:
             why = f"{self.url} presents a certificate that isn't trusted: {error.verify_message.rstrip('.').lower()}"
             raise Unreachable(f"{why}; name its authority's file with --ca-file") from None
         except ssl.SSLError:
-            raise Unreachable(f"the TLS handshake with {self.url} failed; is it an http:// address?") from None
+            text = f"the TLS handshake with {self.url} failed; is it an http:// address?"
+            raise Unreachable(text, has_sent) from None
         except http.client.HTTPException:
             hint = "" if self.address.is_secure else "; is it a vortexd, and is it an https:// address?"
-            raise Unreachable(f"{self.url} ended the connection early, or doesn't speak HTTP{hint}") from None
+            text = f"{self.url} ended the connection early, or doesn't speak HTTP{hint}"
+            raise Unreachable(text, has_sent) from None
         except ConnectionResetError:
-            raise Unreachable(
-                f"{self.url} ended the connection early; is it a vortexd, and is it an https:// address?"
-            ) from None
+            text = f"{self.url} ended the connection early; is it a vortexd, and is it an https:// address?"
+            raise Unreachable(text, has_sent) from None
         except OSError as error:
             why = (error.strerror or str(error) or "error").lower()
-            raise Unreachable(f"{self.url} can't be reached: {why}; is vortexd running there? See --server") from None
+            text = f"{self.url} can't be reached: {why}; is vortexd running there? See --server"
+            raise Unreachable(text, has_sent) from None
 
     def _connected(self) -> socket.socket:
         address = self.address
@@ -268,7 +302,9 @@ class Server:
         if broken := answer.headers.get("x-vortex-broken"):
             text += f"; broken: {broken}"
         if answer.status >= 500 or answer.status == 429:
-            return Unreachable(text)
+            # A vortexd that answers 503 has done nothing. A proxy that answers 502 or 504 may have passed the request on.
+            has_done_nothing = answer.status == 429 or (answer.status == 503 and reason is not None)
+            return Unreachable(text, not has_done_nothing)
         return Refused(text, answer.status, reason or "")
 
 
