@@ -16,8 +16,8 @@ SERVER = Server("http://a")
 OLD = "http://a has no /x: this vortexd is older than this vortexctl, so update it; or see --server"
 
 
-def raised(error: Exception) -> str:
-    with pytest.raises(CtlError) as caught, endpoint(SERVER, "/x"):
+def raised(error: Exception, rights: str = acts.ADMIN) -> str:
+    with pytest.raises(CtlError) as caught, endpoint(SERVER, "/x", rights):
         raise error
     assert 3 == caught.value.status
     return str(caught.value)
@@ -31,6 +31,9 @@ def test_a_server_without_the_path_is_too_old() -> None:
 
 def test_a_token_without_the_right_is_told_which_right() -> None:
     assert raised(Refused("no", 403, acts.NO_RIGHT)) == "no: it needs the right admin; see --token-file"
+    assert (
+        raised(Refused("no", 403, acts.NO_RIGHT), "the right read") == "no: it needs the right read; see --token-file"
+    )
     assert raised(Refused("no", 403, "push is off")) == "no"
     assert raised(Refused("no", 409, acts.NO_RIGHT)) == "no"
 
@@ -68,6 +71,14 @@ def test_other_errors_stay_as_they_are(error: CtlError) -> None:
         raise error
 
     assert error is caught.value
+
+
+def test_after_ctrl_c_the_outcome_is_unknown_as_well(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(KeyboardInterrupt), unknown_outcome(SERVER, "it has happened", "vortexctl \x1b"):
+        raise KeyboardInterrupt
+
+    text = "vortexctl: It isn't known whether it has happened. To find out, run: vortexctl \\x1b\n"
+    assert ("", text) == capsys.readouterr()
 
 
 def read(answer: Any) -> Any:

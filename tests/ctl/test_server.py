@@ -366,6 +366,14 @@ def test_only_after_a_connection_the_server_may_have_acted() -> None:
     assert (True, False, False, True) == tuple(each.value.may_have_acted for each in (slow, handshake, refused, broken))
 
 
+def test_after_half_an_answer_the_server_may_have_acted() -> None:
+    half = b'HTTP/1.1 201 Created\r\nContent-Length: 50\r\n\r\n{"version"'
+    with saying(half) as url, pytest.raises(Unreachable, match="ended the connection early") as caught:
+        Server(url).post("/", {})
+
+    assert caught.value.may_have_acted
+
+
 @pytest.mark.parametrize(
     "error", [ConnectionResetError(), OSError(32, "Broken pipe"), ssl.SSLError(), TimeoutError(), BadStatusLine("")]
 )

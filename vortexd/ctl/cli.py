@@ -22,6 +22,7 @@ from .errors import CtlError
 # The help stands here, because `vortexctl --help` would otherwise import all commands, which takes half a second.
 COMMANDS = {
     "agent": "Write files from templates and reload programs whenever a configuration changes.",
+    "audit": "List the acts that have changed something at the server, with the actor, the time and the reason, the newest last.",
     "bench": "Measure vortexd under load: connections, changes and idle time, compared with the cost of the system calls alone.",
     "check": "Check a directory or a repository of configuration with the server's own rules, before the server reads it.",
     "cluster": "Remove a node that is away from its cluster.",
@@ -30,10 +31,15 @@ COMMANDS = {
     "exec": "Run a command with a configuration as its environment, and restart or signal it when the configuration changes.",
     "explain": "Explain a configuration: which layers hold a key, which layer wins, and where each value is written.",
     "fleet": "Show which instances have applied a configuration, rejected it, or are silent.",
+    "gate": "Show the labels that the server's gate holds back, or let one held-back state through.",
     "get": "Print a configuration, or one key of it.",
     "history": "Show the commits that changed a configuration, the newest first.",
+    "pin": "Pin a configuration: the server serves it unchanged, whatever its source says, until the pin ends.",
+    "pins": "List the configurations that are pinned, until when, by whom and why.",
+    "rollback": "Go back to a former version of a configuration by a new commit, which the server pushes.",
     "schema": "Draft a JSON Schema for the gate from what the server serves of an application.",
     "token": "Make tokens for the server, and read token files as the server does.",
+    "unpin": "Lift the pin of a configuration, so that the server follows its source again.",
     "wait": "Wait until the instances of an application have applied its configuration.",
     "watch": "Watch a configuration, and print each change as it happens.",
 }

@@ -1,0 +1,76 @@
+"""The commands of vortexctl that change something, and the lists of what was changed, with the real process."""
+
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from vortexd.ctl import acts, cli
+from vortexd.ctl.errors import CtlError
+from vortexd.ctl.server import Server as Address
+
+from ..repository import Repository
+from .process import Server
+from .test_broken import ask, git_settings, until
+
+SCHEMA = '{"properties": {"port": {"type": "integer"}}, "required": ["port"]}'
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def vortexctl(capsys: pytest.CaptureFixture[str]) -> Run:
+    def run(server: Server, *arguments: str) -> tuple[int, str, str]:
+        status = cli.main([*arguments, "--server", f"http://127.0.0.1:{server.port}"])
+        printed = capsys.readouterr()
+        return status, printed.out, printed.err
+
+    return run
+
+
+def test_a_state_that_the_gate_holds_back_is_listed_and_let_through(tmp_path: Path, vortexctl: Run) -> None:
+    repository = Repository(tmp_path / "config.git")
+    repository.commit({"shop.yml": "port: 1\n", "shop.schema.json": SCHEMA})
+    settings = f"{git_settings(tmp_path / 'state', repository)}[[gate]]\nsource_schemas = true\ntimeout = 30.0\n"
+    with Server(tmp_path / "x", settings=settings) as server:
+        assert (0, "the gate holds nothing back\n", "") == vortexctl(server, "gate")
+        bad = repository.commit({"shop.yml": "port: hunter2\n"})
+        until(lambda: vortexctl(server, "gate")[0] == 1)
+        _, out, _ = vortexctl(server, "gate")
+        assert f"main: the gate holds back {bad} since " in out
+        assert "    shop:default:main: type of shop.schema.json at /port (shop.yml:1)\n" in out
+        assert "hunter2" not in out
+
+        given = ("gate", "--let-through", "main", "--reason", "incident 7")
+        status, _, err = vortexctl(server, *given, "--state", "beef" * 10)
+        assert (3, True) == (status, " answered 4" in err)
+        assert (0, f"the server has published state {bad} of main\n", "") == vortexctl(server, *given, "--state", bad)
+        assert bad == ask(server, "/shop/default")[1]["version"]
+        status, out, _ = vortexctl(server, "gate")
+        assert (0, True) == (status, "main: the server serves what the gate would refuse\n" in out)
+
+
+def test_the_audit_log_is_listed_and_a_path_that_the_server_lacks_is_named(tmp_path: Path, vortexctl: Run) -> None:
+    source = tmp_path / "config"
+    source.mkdir()
+    (source / "shop.yml").write_text("a: 1\n")
+    settings = (
+        f'[server]\nbind = ["127.0.0.1:0"]\nstate_directory = "{tmp_path}/state"\n[[source]]\npath = "{source}"\n'
+    )
+    with Server(source, settings=settings) as server:
+        assert (1, "the audit log has no entries\n", "") == vortexctl(server, "audit")
+        server.process.send_signal(signal.SIGHUP)
+        until(lambda: vortexctl(server, "audit", "--act", "reload", "--since", "1h", "--who", "SIGHUP")[0] == 0)
+        status, out, err = vortexctl(server, "audit", "--json")
+        assert (0, "", "reload") == (status, err, json.loads(out)["act"])
+        assert (1, "no entry of the audit log matches\n", "") == vortexctl(server, "audit", "--act", "pin")
+        assert 0 == vortexctl(server, "audit", "--since", "2026-01-01")[0]
+
+        address = Address(f"http://127.0.0.1:{server.port}")
+        for send in (lambda path: address.post(path, {}), address.get, address.delete):
+            with (
+                pytest.raises(CtlError, match="has no /api/v1/other: this vortexd is older"),
+                acts.endpoint(address, "/api/v1/other"),
+            ):
+                send("/api/v1/other")

@@ -1,0 +1,86 @@
+"""Show the labels that the server's gate holds back, or let one held-back state through.
+
+It reads the labels from the server, or sends one exception with its reason.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ..core.text import printable
+from .acts import MISREAD, endpoint, other, post
+from .errors import CtlError
+from .printing import Paint, add_colour_argument, paint_of
+from .server import Server, add_server_arguments, server_of
+
+PATH = "/api/v1/gate"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command; see `cli.COMMANDS`."""
+    parser.add_argument("--let-through", metavar="LABEL", help="publish a state of this label that is held back")
+    parser.add_argument("--state", metavar="STATE", help="with --let-through: the state, as this command lists it")
+    parser.add_argument("--reason", metavar="TEXT", help="with --let-through: why; the log shows it")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
+    add_colour_argument(parser)
+    add_server_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the labels and return 1 if one is held back; or let a state through."""
+    exception = (arguments.let_through, arguments.state, arguments.reason)
+    if any(each is not None for each in exception):
+        if not all(exception):
+            raise CtlError("--let-through LABEL, --state STATE and --reason TEXT must be given together", 2)
+        if arguments.json:
+            raise CtlError("--json is only for the list, so it can't be combined with --let-through", 2)
+        return _let_through(server_of(arguments), *exception)
+    server = server_of(arguments)
+    paint = paint_of(arguments.color, sys.stdout.isatty())
+    with endpoint(server, PATH):
+        answer = server.get(PATH).json()
+    try:
+        held, standing = list(answer["held_back"]), list(answer["standing"])
+        lines = [line for each in held for line in _held_lines(each, paint)]
+        lines += [line for each in standing for line in _standing_lines(each, paint)]
+    except MISREAD:
+        raise other(server) from None
+    print(json.dumps(answer) if arguments.json else "\n".join(lines or ["the gate holds nothing back"]))
+    return 1 if held else 0
+
+
+def _let_through(server: Server, label: str, state: str, reason: str) -> int:
+    wanted = {"label": label, "state": state, "reason": reason}
+    act = "the server has let the state through"
+    post(server, PATH, wanted, lambda _: None, act=act, look="vortexctl gate")
+    print(printable(f"the server has published state {state} of {label}"))
+    return 0
+
+
+def _held_lines(refusal: Mapping[str, Any], paint: Paint) -> Iterator[str]:
+    label, state = refusal["label"], refusal["state"]
+    yield paint(printable(f"{label}: the gate holds back {state} since {refusal['since']}"), "red")
+    yield from _reasons(refusal)
+    again = f"vortexctl gate --let-through {label} --state {state} --reason TEXT"
+    yield printable(f"    Correct the file; or let this state through: {again}")
+
+
+def _standing_lines(verdict: Mapping[str, Any], paint: Paint) -> Iterator[str]:
+    yield paint(printable(f"{verdict['label']}: the server serves what the gate would refuse"), "yellow")
+    yield from _reasons(verdict)
+
+
+def _reasons(judged: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a line for each finding, for the findings that aren't listed, and for a gate that couldn't judge."""
+    for each in judged["findings"]:
+        pointer = each["pointer"] or "the top of the document"
+        place = "" if each["file"] is None else f" ({each['file']})"
+        if each["line"] is not None:
+            place = f" ({each['file']}:{each['line']})"
+        yield printable(f"    {each['key']}: {each['keyword']} of {each['rule']} at {pointer}{place}")
+    if (more := judged["findings_count"] - len(judged["findings"])) > 0:
+        yield f"    and {more} more findings"
+    if judged["failure"] is not None:
+        yield printable(f"    the gate {judged['failure']}")
