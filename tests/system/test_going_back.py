@@ -74,3 +74,49 @@ def test_the_audit_log_is_listed_and_a_path_that_the_server_lacks_is_named(tmp_p
                 acts.endpoint(address, "/api/v1/other"),
             ):
                 send("/api/v1/other")
+
+
+def test_a_former_version_is_pushed_and_served(tmp_path: Path, vortexctl: Run) -> None:
+    repository = Repository(tmp_path / "config.git")
+    first = repository.commit({"shop.yml": "port: 1\n", "cart.yml": "a: 1\n"})
+    newest = repository.commit({"shop.yml": "port: 2\n"})
+    settings = git_settings(tmp_path / "state", repository) + "push = true\n"
+    given = ("rollback", "shop:default", "--to", first, "--reason", "incident 7")
+    with Server(tmp_path / "x", settings=settings) as server:
+        status, plan, err = vortexctl(server, *given, "--dry-run")
+        assert (0, "") == (status, err)
+        assert plan.splitlines()[1:] == [
+            "files:",
+            "    change  shop.yml",
+            "changes:",
+            "- /port: 2",
+            "+ /port: 1",
+            "no other configuration changes",
+        ]
+        assert newest == repository.git("rev-parse", "main").strip()
+
+        status, out, err = vortexctl(server, *given, "--yes")
+        made = repository.git("rev-parse", "main").strip()
+        assert (0, "") == (status, err)
+        assert out.startswith(f"{plan}pushed commit {made}\nthe server serves version ")
+        assert (0, "1\n", "") == vortexctl(server, "get", "shop", "default", "port")
+        assert "incident 7" in repository.git("log", "-1", "--format=%B", "main")
+        status, out, _ = vortexctl(server, *given, "--yes")
+        assert (0, True) == (status, "there is nothing to push" in out)
+        status, out, _ = vortexctl(server, "audit", "--act", "rollback")
+        assert (0, 1, True) == (status, out.count("\n"), "  done     rollback shop:default:main  by " in out)
+
+        status, out, err = vortexctl(server, *given[:3], "1234567", *given[4:], "--yes")
+        assert (3, "", True) == (status, out, " answered 404: " in err)
+
+
+def test_a_source_without_push_is_named_with_the_setting_and_the_pin(tmp_path: Path, vortexctl: Run) -> None:
+    repository = Repository(tmp_path / "config.git")
+    first = repository.commit({"shop.yml": "port: 1\n"})
+    newest = repository.commit({"shop.yml": "port: 2\n"})
+    with Server(tmp_path / "x", settings=git_settings(tmp_path / "state", repository)) as server:
+        status, out, err = vortexctl(server, "rollback", "shop", "--to", first, "--reason", "x", "--yes")
+        assert (3, True) == (status, out.endswith("no other configuration changes\n"))
+        assert "set push = true in its [[source]]" in err
+        assert f"vortexctl pin shop:default:main --to {first} --reason TEXT\n" in err
+    assert newest == repository.git("rev-parse", "main").strip()
