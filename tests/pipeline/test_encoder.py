@@ -8,6 +8,7 @@ import attrs
 from tests.fakes import KEY, config, timestamp
 from vortexd.core.generation import Generation
 from vortexd.core.model import Change, Moment, Origin
+from vortexd.core.term import PinnedConfig, Term
 from vortexd.pipeline.encoder import Encoder, Payload
 
 OLD, NEW = config(KEY, {"a": 1}), config(KEY, {"a": 2})
@@ -159,3 +160,14 @@ def test_a_stale_snapshot_is_not_the_snapshot_of_others() -> None:
     assert "stale" not in message(usual)
     assert stale is encoder.snapshot(NEW, is_stale=True)
     assert usual is encoder.known(None, NEW)
+
+
+def test_a_pinned_key_has_payloads_of_its_own_although_its_version_is_the_same() -> None:
+    encoder = Encoder(timestamp)
+    members = KEY, NEW.version, NEW.body, ()
+    one, other = (PinnedConfig(*members, pinned=Term(1.0, until)) for until in (None, 7.0))
+
+    untils = [message(encoder.in_sync(each)).get("pinned", {}).get("until", "-") for each in (NEW, one, other, NEW)]
+    assert ["-", None, "1970-01-01T00:00:07.000Z", "-"] == untils
+    assert None is encoder.known(None, one)
+    assert encoder.snapshot(one) is encoder.snapshot(one) is encoder.known(None, one)

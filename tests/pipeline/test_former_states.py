@@ -456,3 +456,46 @@ async def test_states_beyond_the_limit_are_left_out(monkeypatch: pytest.MonkeyPa
         }
     ] == logs
     assert not play.states.may_know(SHOP, version(a=0))
+
+
+# The files of a version.
+
+
+def contents(found: Sequence[Sequence[Any]] | None) -> list[dict[str, bytes]]:
+    assert found is not None
+    return [dict(layer.files.contents) for layers in found for layer in layers]
+
+
+async def test_the_files_of_a_version_are_those_of_the_newest_state_that_has_it() -> None:
+    """The key needn't be in use, and its history in the store doesn't change."""
+    play = Play(tree(shop=b"a: 4"), tree(shop=b"a: 3", x=b"n: 2"), tree(shop=b"a: 2"), tree(shop=b"a: 3"), keys=())
+
+    assert [{"shop.yml": b"a: 3", "x.yml": b"n: 2"}] == contents(await play.states.find_files(SHOP, version(a=3)))
+    assert 1 == len(play.past.asked)
+    assert [{"shop.yml": b"a: 2"}] == contents(await play.states.find_files(SHOP, version(a=2)))
+    assert None is await play.states.find_files(SHOP, UNKNOWN)
+    assert (4, []) == (len(play.past.asked), play.known())
+
+
+async def test_states_in_which_the_key_can_not_be_resolved_are_passed_over() -> None:
+    play = Play(tree(shop=b"a: 4"), tree(shop=b"["), tree("dev", shop=b"a: 3"), tree(shop=b"a: 3"))
+    assert [{"shop.yml": b"a: 3"}] == contents(await play.states.find_files(SHOP, version(a=3)))
+
+
+async def test_the_files_of_an_unknown_label_are_not_found() -> None:
+    play = Play(tree(shop=b"a: 4"), tree(shop=b"a: 3"), keys=())
+    assert None is await play.states.find_files(attrs.evolve(SHOP, label="gone"), version(a=3))
+
+
+async def test_files_are_searched_for_a_limited_time(autojump_clock: MockClock) -> None:
+    play = Play(tree(shop=b"a: 4"), tree(shop=b"a: 3"))
+    play.past.gate = trio.Event()
+    assert None is await play.states.find_files(SHOP, version(a=3))
+    assert PATIENCE == trio.current_time()
+
+
+async def test_a_state_that_can_not_be_read_ends_the_search() -> None:
+    play = Play(tree(shop=b"a: 4"), tree(shop=b"a: 3"))
+    play.past.states = [SourceError("gone")]
+    with capture_logs():
+        assert None is await play.states.find_files(SHOP, version(a=3))

@@ -8,6 +8,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from vortexd.core.generation import Generation
 from vortexd.core.model import Config, Files, Key, Moment, Tree
+from vortexd.core.term import PinnedConfig, Term
 from vortexd.pipeline.order import Order
 
 KEY, OTHER = Key("billing", "prod", "main"), Key("billing", "prod", "old")
@@ -128,6 +129,14 @@ def test_a_key_of_several_labels_has_none(stage: Stage) -> None:
     moment = stage.publish(main=generation(5), old=generation(2))
 
     assert stage.of(moment, Key("billing", "prod", "main,old")) is None
+
+
+def test_a_pinned_key_has_none_because_its_content_is_that_of_no_publication(stage: Stage) -> None:
+    moment = stage.publish(main=generation(5))
+    members = KEY, "0" * 16, b"{}", (), None, None, moment
+
+    assert generation(5) == stage.order.generation(Config(*members))
+    assert stage.order.generation(PinnedConfig(*members, pinned=Term(1.0))) is None
 
 
 def test_a_publication_without_a_number_gets_it_later(stage: Stage) -> None:

@@ -158,3 +158,13 @@ async def test_a_broken_file_leaves_no_document_but_its_path_decides() -> None:
     assert past.document is None
     assert reads is not None
     assert "shop.yml" in reads
+
+
+async def test_the_layers_at_a_place_are_those_that_were_read_and_all_others_as_they_are_now() -> None:
+    made = Repositories(STATES)
+    now = attrs.evolve(TWO_LAYERS[1], contents={"shop.yml": b"x: 9"})
+    keys = made.keys(TWO_LAYERS[0], now, numbers=(0,))
+    [stack] = keys.layers_of(await keys.read({0: "a"}, None))
+
+    assert [{"shop.yml": b"a: 1"}, {"shop.yml": b"x: 9"}] == [each.files.contents for each in stack]
+    assert [(), ()] == [each.others for each in stack]

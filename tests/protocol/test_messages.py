@@ -7,6 +7,7 @@ import pytest
 
 from tests.fakes import KEY, TIMESTAMP, config
 from vortexd.core.model import Change, Origin
+from vortexd.core.term import PinnedConfig, Term
 from vortexd.protocol import messages
 from vortexd.protocol.messages import InvalidMessage, parse
 
@@ -138,3 +139,21 @@ def test_states_and_changes_have_the_generation_and_the_mark_of_a_stale_one_if_t
     assert [("ab.7", None)] * 4 == [(each["generation"], each.get("stale")) for each in map(json.loads, made)]
     stale = json.loads(messages.config_snapshot(NEW, TIMESTAMP, "ab.7", is_stale=True))
     assert ("ab.7", True) == (stale["generation"], stale["stale"])
+
+
+def test_the_messages_of_a_pinned_key_have_the_time_of_its_pin() -> None:
+    members = KEY, NEW.version, NEW.body, ()
+    pinned = PinnedConfig(*members, pinned=Term(1.0, 7.5))
+    said = {"since": "1970-01-01T00:00:01.000Z", "until": "1970-01-01T00:00:07.500Z"}
+    made = [
+        messages.config_snapshot(pinned, TIMESTAMP),
+        messages.config_change(Change(KEY, OLD, pinned, b"[]"), TIMESTAMP),
+        messages.config_change(Change(KEY, OLD, pinned), TIMESTAMP),
+        messages.in_sync(pinned, TIMESTAMP),
+    ]
+
+    assert [said] * 4 == [json.loads(each)["pinned"] for each in made]
+    endless = messages.in_sync(PinnedConfig(*members, pinned=Term(1.0)), TIMESTAMP)
+    assert said | {"until": None} == json.loads(endless)["pinned"]
+    after = messages.config_change(Change(KEY, pinned, NEW, b"[]"), TIMESTAMP)
+    assert "pinned" not in json.loads(after)

@@ -6,7 +6,13 @@ import pytest
 
 from vortexd.settings.root import Settings
 from vortexd.settings.server import ServerSettings
-from vortexd.settings.state_directory import audit_directory, fleet_directory, memory_directory, state_directory
+from vortexd.settings.state_directory import (
+    audit_directory,
+    fleet_directory,
+    memory_directory,
+    pins_directory,
+    state_directory,
+)
 
 
 @pytest.mark.parametrize(
@@ -48,3 +54,5 @@ def test_acknowledgements_are_kept_beside_the_content_and_nowhere_if_that_is_kep
 def test_the_audit_log_is_beside_the_remembered_content() -> None:
     assert Path("/var/lib/vortexd/audit") == audit_directory(Path("/var/lib/vortexd/remembered"))
     assert None is audit_directory(None)
+    assert Path("/var/lib/vortexd/pins") == pins_directory(Path("/var/lib/vortexd/remembered"))
+    assert None is pins_directory(None)

@@ -7,10 +7,13 @@ A source yields a `Tree`. `resolve` makes `PropertySource`s of it, and the store
 import enum
 import sys
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import attrs
 import orjson
+
+if TYPE_CHECKING:
+    from .term import Term
 
 Scalar: TypeAlias = "str | int | float | bool | None"
 Json: TypeAlias = "Scalar | list[Json] | dict[str, Json]"
@@ -313,6 +316,11 @@ class Config:
     published: Moment = attrs.field(factory=Moment)
     reads: tuple[str, ...] = ()
     _size: int | None = attrs.field(default=None, init=False)
+
+    @property
+    def pinned(self) -> "Term | None":
+        """The term of the pin, or None if this isn't a `term.PinnedConfig`."""
+        return None
 
     @property
     def body(self) -> bytes:

@@ -1,24 +1,28 @@
 """Makes the payloads of messages. Each payload is made once and shared by all its receivers. Pure.
 
 Configurations and changes arrive. Payloads leave: JSON that each transport frames in its own way. The name of a payload
-contains everything that it is made of: the key, both versions, the generation, and the origin and time of its publication. So a bounded
+contains everything that it is made of: the key, both versions, the generation, the term of its pin, and the origin and time of its publication. So a bounded
 cache of payloads serves any number of clients that connect, resume or lag. A client can't see whether a payload came
 from the cache. If a version comes back later, that is another publication with another payload.
 """
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from ..core.generation import Generation
 from ..core.model import Change, Config, Key, Origin
 from ..core.text import rfc3339
 from ..protocol import messages
 
+if TYPE_CHECKING:
+    from ..core.term import Term
+
 F = TypeVar("F", bound=bytes)
 
-# Key, old version, new version, the origin, time and generation of the new version, and whether it is marked as stale.
-_Name = tuple[Key, str | None, str, Origin | None, float, Generation | None, bool]
+# Key, old version, new version, the origin, time and generation of the new version, whether it is marked as stale, and the
+# term of its pin.
+_Name = tuple[Key, str | None, str, Origin | None, float, Generation | None, bool, "Term | None"]
 # The cost of a payload in addition to its bytes: its name and its entries. Without it a cache of short payloads would
 # exceed its limit.
 _OVERHEAD_BYTES = 512
@@ -111,7 +115,7 @@ class Encoder:
 
     def _name(self, old_version: str | None, new: Config, *, is_stale: bool = False) -> _Name:
         seconds = new.published.seconds
-        return new.key, old_version, new.version, new.origin, seconds, self._generation(new), is_stale
+        return new.key, old_version, new.version, new.origin, seconds, self._generation(new), is_stale, new.pinned
 
     def _cached(self, name: _Name, make: Callable[[], bytes]) -> Payload:
         payload = self._payloads.get(name)

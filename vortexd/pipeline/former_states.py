@@ -11,7 +11,7 @@ gets a snapshot.
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Protocol, TypeAlias
 
@@ -156,6 +156,27 @@ class FormerStates:
         if scope.cancelled_caught and read == len(self._states) and not self._is_complete:
             self._failed(f"no further one within {PATIENCE:g} s")
 
+    async def find_files(self, key: Key, version: str) -> Sequence[Sequence[ParsedFiles]] | None:
+        """Return the layers of each label of a key in the newest former state in which it has a version, or None.
+
+        Takes a limited time.
+        """
+        number = 0
+        with trio.move_on_after(PATIENCE):
+            while True:
+                if number >= len(self._states):
+                    async with self._limits.reading:
+                        if number >= len(self._states):
+                            await self._read()
+                if number >= len(self._states):
+                    break
+                resolve = partial(_layers_of, self._states[number], self._served, key, version)
+                found = await threads.run_sync(resolve, abandon_on_cancel=True, limiter=self._limits.resolving)
+                if found is not None:
+                    return found
+                number += 1
+        return None
+
     def _examined(self, key: Key) -> int:
         """Return the number of states in which a key was looked up."""
         note = self._store.note_of(key)
@@ -253,12 +274,25 @@ def _size_of(files: Files, now: Mapping[str, bytes]) -> int:
 
 def _resolved(former: Former, served: ServedState, key: Key) -> Config | None:
     """Resolve a key in a former state. Return None if it can't be resolved there."""
-    labels = {label: _parsed(former, served, label) for label in key.labels if label in served.state.labels}
-    state = served.state
     try:
-        return State(labels, state.default_label, state.decryptor, state.overrides).resolve(key)
+        return _state(former, served, key).resolve(key)
     except (UnknownLabel, FormatError, ResolveError):
         return None
+
+
+def _layers_of(former: Former, served: ServedState, key: Key, version: str) -> Sequence[Sequence[ParsedFiles]] | None:
+    """Return the layers of each label of a key in a former state, if it has a version there."""
+    state = _state(former, served, key)
+    try:
+        return state.layers(key) if state.resolve(key).version == version else None
+    except (UnknownLabel, FormatError, ResolveError):
+        return None
+
+
+def _state(former: Former, served: ServedState, key: Key) -> State:
+    labels = {label: _parsed(former, served, label) for label in key.labels if label in served.state.labels}
+    state = served.state
+    return State(labels, state.default_label, state.decryptor, state.overrides)
 
 
 def _parsed(former: Former, served: ServedState, label: str) -> ParsedFiles:

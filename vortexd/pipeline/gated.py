@@ -13,7 +13,7 @@ A changed key counts if it is in the listing or in use. Other keys are judged wh
 import hashlib
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 import structlog
@@ -32,6 +32,9 @@ from .served import ServedState
 from .state import State
 from .store import Staged, Store, stage
 from .ungated import Admitted
+
+if TYPE_CHECKING:
+    from ..pins.pin import Pinned
 
 log = structlog.get_logger()
 InThread = Callable[..., Awaitable[Any]]
@@ -157,6 +160,14 @@ class GatedPublications:
         if not self.is_on:
             self._held.clear()
             return Admitted(prepared, altered)
+        pinned = prepared.state.pinned
+        found = await self._admitted(_with_pins(prepared, {}), altered, before)
+        return attrs.evolve(found, served=_with_pins(found.served, pinned)) if pinned else found
+
+    async def _admitted(
+        self, prepared: ServedState, altered: Alterations | None, before: ServedState | None
+    ) -> Admitted:
+        """Do as `admitted`, with a state without pins."""
         recalled = await self._recalled(prepared, before)
         if not recalled and before is not None and altered is not None:
             return await self._judged(prepared, altered, before)
@@ -210,19 +221,24 @@ class GatedPublications:
             prepared, altered = await self._without(prepared, held, before)
         refused = await self._refused_schemas(before, prepared, altered)
         judged: set[Key] = set()
+        withheld: set[Key] = set()
         while True:
             ready, configs = await self._changed(prepared, altered, before, judged)
             judged |= {each.key for each in configs}
             verdicts = await self._gate.judge(configs, before.state.labels, prepared.state.labels)
             refused |= {label: each for label, each in verdicts.items() if not each.accepts}
             new = self._refusals(refused, whole, altered)
+            withheld |= _withheld(configs, verdicts, altered, prepared)
             if not new:
                 break
             held |= new
             refused = {}
-            judged -= {key for key in judged if not new.keys().isdisjoint(key.labels) and len(key.labels) > 1}
+            # What these keys have with the former files wasn't judged.
+            judged -= {key for key in judged if not new.keys().isdisjoint(key.labels)}
             prepared, altered = await self._without(prepared, new, before)
         self._held = {label: each for label, each in self._held.items() if label in held}
+        if withheld:
+            ready = ready.only(ready.configs.keys() - withheld)
         labels = frozenset(label for key in judged for label in key.labels)
         return Admitted(attrs.evolve(prepared, refusals=held), altered, ready, judged=labels)
 
@@ -263,13 +279,16 @@ class GatedPublications:
         self, prepared: ServedState, altered: Alterations, before: ServedState, judged: Collection[Key]
     ) -> tuple[Staged, list[Config]]:
         """Resolve the keys that a state can change. Return them, and those configurations that are to be judged."""
-        keys = {key: each for key, each in self._store.affected(altered).items() if self._gate.judges(key)}
+        # The store has the documents of pins. The gate judges the documents without them.
+        pinned = self._store.state.pinned if self._store.state is not None else {}
+        affected = {key: each for key, each in self._store.affected(altered).items() if key not in pinned}
+        keys = {key: each for key, each in affected.items() if self._gate.judges(key)}
         listed = prepared.listing.keys
         own = self._dependencies.altered(altered) | self._unsettled
         if listed is not before.listing.keys:
             own |= {key for key in listed - before.listing.keys if self._gate.judges(key)}
         for key in own & listed:
-            keys.setdefault(key, self._store.find(key) or self._configs.get(key))
+            keys.setdefault(key, (self._store.find(key) if key not in pinned else None) or self._configs.get(key))
         unsettled = self._store.unsettled | self._unsettled
         ready: Staged = await self._in_thread(stage, prepared, keys, time.perf_counter, before.state, unsettled)
         configs = [
@@ -391,6 +410,7 @@ class GatedPublications:
 
     async def _learn(self, served: ServedState, keys: Iterable[Key]) -> list[Config]:
         """Resolve those keys that the gate judges, and keep the listed ones for the next publication."""
+        served = _with_pins(served, {})
         known: dict[Key, Config | None] = {key: self._store.find(key) for key in keys if self._gate.judges(key)}
         ready: Staged = await self._in_thread(stage, served, known, time.perf_counter, served.state, known)
         configs = []
@@ -434,6 +454,8 @@ class GatedPublications:
 
     def judges_at_first_read(self, key: Key, served: ServedState) -> bool:
         """Return whether a key must be judged when it is read: the publications don't judge it."""
+        if key in served.state.pinned:
+            return False
         return self.is_on and key not in served.listing.keys and self._gate.judges(key)
 
 
@@ -498,6 +520,23 @@ def report_standing(label: str, verdict: Verdict) -> None:
         **({"failure": f"the gate {verdict.failure}"} if verdict.failure else {}),
         consequence="it stays served; the next change of these keys must keep the rules",
     )
+
+
+def _withheld(
+    configs: Sequence[Config], verdicts: Mapping[str, Verdict], altered: Alterations, prepared: ServedState
+) -> set[Key]:
+    """Return the refused keys whose labels can't be held back, because their files are served already.
+
+    These keys aren't listed. No publication has judged them before, for example while they were pinned.
+    """
+    keys = {each.key for each in configs if each.key not in prepared.listing.keys}
+    return {key for key in keys if not verdicts[key.label].accepts and altered.stems.keys().isdisjoint(key.labels)}
+
+
+def _with_pins(served: ServedState, pinned: "Mapping[Key, Pinned]") -> ServedState:
+    """Return the same state with these pins."""
+    state = served.state.with_pins(pinned)
+    return served if state is served.state else attrs.evolve(served, state=state)
 
 
 def _is_new(old: Config | None, new: Config) -> bool:

@@ -175,12 +175,22 @@ class KeyHistory:
         Raises:
             RemoteError: As in `page`.
         """
+        return (await self.files(layers, key, commit))[1]
+
+    async def files(self, layers: Layers, key: Key, commit: str) -> tuple[Layers, Document | None]:
+        """Return the layers of each label of a key at one of its `commits_of`, and the document, as `document` does.
+
+        Raises:
+            RemoteError: As in `page`.
+        """
         lines = await key_layers(self._commits, layers, key, self._ordering)
         timeline = lines.timeline
         there = dict(enumerate(timeline.commits_at(timeline.number_of(commit))))
+        keys = self._past(layers, key, lines)
         async with self._turn():
             with trio.move_on_after(SECONDS):
-                return (await self._past(layers, key, lines).read(there, None)).document
+                past = await keys.read(there, None)
+                return keys.layers_of(past), past.document
         raise _late("the commit wasn't read in time; try again")
 
     async def commits_of(self, layers: Layers, key: Key) -> Sequence[Commit]:

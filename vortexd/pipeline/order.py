@@ -149,9 +149,10 @@ class Order:
     def generation(self, config: Config) -> Generation | None:
         """Return the generation of a configuration that is served now, or None if it has none.
 
-        A key of several labels has none, because each of its labels has an order of its own.
+        A key of several labels has none, because each of its labels has an order of its own. A pinned key has none, because
+        its content is that of no publication.
         """
-        if self._numbering is None:
+        if self._numbering is None or config.pinned is not None:
             return None
         found: Generation | None = None
         for each in reversed(self._labels.get(config.key.label, ())):

@@ -194,17 +194,29 @@ class PastKeys:
             return None
         state = self._served.state
         labels: dict[str, ParsedFiles] = {}
-        for label, (name, stack) in enumerate(zip(self._key.labels, self._layers, strict=True)):
-            there = []
-            for position, layer in enumerate(stack):
-                number = self._numbers.get((label, position))
-                there.append(attrs.evolve(layer, others=()) if number is None else layers[number].parsed)
+        for name, there in zip(self._key.labels, self._stacks(layers), strict=True):
             labels[name] = attrs.evolve(there[0], others=tuple(there[1:])) if there else _NOTHING
         try:
             config = State(labels, state.default_label, state.decryptor, state.overrides).resolve(self._key)
         except (FormatError, ResolveError):
             return None
         return Document(config.version, config.body)
+
+    def layers_of(self, past: PastKey) -> Layers:
+        """Return the layers of each label of the key as they are at a place that was read."""
+        return self._stacks(past.layers)
+
+    def _stacks(self, layers: Mapping[int, PastLayer]) -> list[list[ParsedFiles]]:
+        found: list[list[ParsedFiles]] = []
+        for label, stack in enumerate(self._layers):
+            numbers = [self._numbers.get((label, position)) for position in range(len(stack))]
+            found.append(
+                [
+                    attrs.evolve(layer, others=()) if number is None else layers[number].parsed
+                    for layer, number in zip(stack, numbers, strict=True)
+                ]
+            )
+        return found
 
 
 def _paths(reads: Mapping[str, str], found: PastFiles | None) -> frozenset[str]:

@@ -67,6 +67,31 @@ def report_failures(before: ServedState | None, now: ServedState) -> None:
     report_undecryptable(now.state.decryptor)
 
 
+def report_pins(unusable: Mapping[Key, str]) -> None:
+    """Log the pins whose files can't be used."""
+    for key, reason in unusable.items():
+        log.warning(
+            "pin not usable",
+            key=str(key),
+            reason=reason,
+            consequence="the key is served from its sources; the pin stays",
+        )
+
+
+def report_gone_pins(before: ServedState | None, now: ServedState) -> None:
+    """Log the pinned keys that have ended, because one of their labels is gone."""
+    for key in now.state.pinned:
+        was_served = before is None or before.state.term(key) is not None
+        # A source reads most labels only once a client asks for them.
+        if before is not None and was_served and now.state.term(key) is None:
+            log.warning(
+                "pin not usable",
+                key=str(key),
+                reason="its label is gone",
+                consequence="the key has ended; the pin stays, and counts again if the label comes back",
+            )
+
+
 def report_undecryptable(decryptor: Decryptor | None) -> None:
     """Log the values that couldn't be decrypted since the last call."""
     for source, key in decryptor.take_failures() if decryptor is not None else ():

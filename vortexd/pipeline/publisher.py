@@ -8,7 +8,7 @@ subscribes or catches up between these steps gets the new state, and the broadca
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -36,7 +36,7 @@ from .key_usage import KeyUsage
 from .last_good import LastGood
 from .order import Order
 from .parsing import parse_all
-from .publication_log import report_broken, report_empty, report_failures
+from .publication_log import report_broken, report_empty, report_failures, report_gone_pins, report_pins
 from .reader import ConfigReader
 from .registry import Registry
 from .served import ServedState
@@ -48,6 +48,9 @@ if TYPE_CHECKING:
     from ..gate.decision import Decision, Person
     from ..gate.gate import PublicationGate, Rules, Verdict
     from .gated import Accepted, GatedPublications
+
+if TYPE_CHECKING:
+    from ..pins.pin import Pin, Pinned
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -133,6 +136,8 @@ class Publisher:
         # The newest tree of the sources. If the gate holds labels back, it isn't the served tree.
         self._newest: Tree | None = None
         self._incomplete = trio.Event()
+        self._pins: Sequence[Pin] = ()
+        self._pinned: Mapping[Key, Pinned] = {}
 
     @property
     def gated(self) -> "GatedPublications | UngatedPublications":
@@ -179,6 +184,8 @@ class Publisher:
             self._formats = formats
             if self._store.served is not None:
                 await self._publish(self._tree_again(self._store.served), None)
+            if self._pins:
+                await self._pin()
 
     async def resolve_by(self, decryptor: Decryptor | None, overrides: PropertySource | None = None) -> None:
         """Resolve all keys in use again with another decryptor and other overrides.
@@ -202,6 +209,42 @@ class Publisher:
             self._metrics.published(changes, deliveries)
             log.info("configuration resolved anew", changes=changes, deliveries=deliveries)
             await self._gated.examine(now)
+
+    async def pin_by(self, pins: "Sequence[Pin]") -> None:
+        """Serve these keys from their pins from now on, and all others from the sources.
+
+        Publish the documents that change. If the files of a pin can't be used, its key is served from the sources, too.
+        """
+        async with Held(self._publishing):
+            if pins or self._pins:
+                self._pins = tuple(pins)
+                await self._pin()
+
+    async def _pin(self) -> None:
+        """Put the pins in force. The gate judges a key that no publication has judged while it was pinned."""
+        from .pinning import parse_pins
+
+        former = self._pinned
+        self._pinned, unusable = await self._in_thread(parse_pins, self._pins, self._formats, former)
+        report_pins(unusable)
+        before = self._store.served
+        if before is None:
+            return
+        state = attrs.evolve(before.state, pinned=self._pinned, published=Moment())
+        lifted = former.keys() - self._pinned.keys()
+        altered = {key for key in {*former, *self._pinned} if former.get(key) is not self._pinned.get(key)}
+        configs = {key: each for key, each in self._store.configs().items() if key in altered}
+        served = attrs.evolve(before, state=state)
+        staged = await self._staged(served, configs, is_withheld=partial(self._is_withheld, lifted, served))
+        changed, deliveries, now = await self._commit(staged)
+        report_failures(before, now)
+        self._metrics.published(len(changed), deliveries)
+        if any(key in now.failures and self._is_withheld(lifted, now, key) for key in lifted):
+            await self._publish(self._tree_again(now), now.parsed)
+
+    def _is_withheld(self, lifted: Collection[Key], served: ServedState, key: Key) -> bool:
+        """Return whether a key whose pin is lifted waits for a verdict of the gate."""
+        return key in lifted and self._gated.judges_at_first_read(key, served)
 
     async def judge_by(self, rules: "Sequence[Rules]") -> None:
         """Judge by other rules from now on. What is served stays, and what breaks the rules is reported.
@@ -296,6 +339,7 @@ class Publisher:
                 watch.lap("broadcast")
                 report_broken(before, now, self._metrics)
                 report_failures(before, now)
+                report_gone_pins(before, now)
                 _remember(now.parsed)
                 self._done(watch, staged, changed, deliveries + more, before)
                 report_empty(before, now)
@@ -319,7 +363,7 @@ class Publisher:
         self, tree: Tree, former: ParsedTree | None, before: ServedState | None, *, again: bool
     ) -> "_Prepared":
         """Parse a tree, and repair it with last good content."""
-        empty = State({}, tree.default_label, self._decryptor, self._overrides)
+        empty = State({}, tree.default_label, self._decryptor, self._overrides).with_pins(self._pinned)
         few = self._few(before, empty)
         parsed, found = await self._in_thread(_parsed, tree, self._formats, former, before, empty, few)
         last = before.parsed if before is not None else None
@@ -362,6 +406,7 @@ class Publisher:
         configs: Mapping[Key, Config | None],
         early: Staged | None = None,
         ready: Staged | None = None,
+        is_withheld: Callable[[Key], bool] | None = None,
     ) -> Staged:
         """Stage keys in a thread, and also the keys that come into use meanwhile.
 
@@ -370,15 +415,18 @@ class Publisher:
         Args:
             early: The result for these keys, if they are staged already.
             ready: Some of these keys, and others, that the gate has judged, if they are staged already.
+            is_withheld: The argument of `stage`, if `ready` is None.
         """
         before, unsettled = self._store.state, self._store.unsettled
-        # The gate hasn't judged keys that come into use meanwhile.
-        is_withheld = partial(self._gated.judges_at_first_read, served=served) if ready is not None else None
+        if ready is not None:
+            # The gate hasn't judged keys that come into use meanwhile.
+            is_withheld = partial(self._gated.judges_at_first_read, served=served)
         staged = early
         if staged is None:
             if ready is not None:
-                # The gate also judges keys that the store doesn't keep.
-                ready = ready.only({key for key in ready.configs if key in configs or key in self._store})
+                # The gate also judges keys that the store doesn't keep, and what pinned keys would have without their pins.
+                used = {key for key in ready.configs if key in configs or key in self._store}
+                ready = ready.only(used - served.state.pinned.keys())
                 configs = {key: config for key, config in configs.items() if key not in ready.configs}
             staged = await self._in_thread(stage, served, configs, time.perf_counter, before, unsettled, is_withheld)
         if ready is not None:

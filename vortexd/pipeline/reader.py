@@ -36,7 +36,9 @@ from .state import State
 from .store import Store
 
 if TYPE_CHECKING:
+    from ..core.term import Term
     from ..gate.gate import PublicationGate, Rules, Verdict
+    from .pin_targets import Target
 
 T = TypeVar("T")
 
@@ -215,6 +217,8 @@ class ConfigReader:
             return False
         if key in served.listing.keys or self._store.find(key) is not None:
             return False
+        if key in served.state.pinned:
+            return False
         return self._gate.judges(key)
 
     async def _judge(self, config: Config, state: State) -> None:
@@ -255,14 +259,14 @@ class ConfigReader:
         ]
 
     async def files(self, key: Key) -> list[ParsedFiles]:
-        """Return the layers of files that serve a key as they are now, the strongest first.
+        """Return the layers of files of a key's labels as they are now, the strongest first.
 
-        They include layers with broken files.
+        They include layers with broken files. A pin doesn't change them.
 
         Raises:
             UnknownLabel: As in `read`.
         """
-        state = await self._state_with(key)
+        state = (await self._state_with(key)).unpinned
         # Several labels are merged anew each time, so that runs in a thread.
         return await self._in_thread(state.newest, key) if "," in key.label else state.newest(key)
 
@@ -348,6 +352,54 @@ class ConfigReader:
         history, layers = await self._key_history(key)
         commit = choose(await history.commits_of(layers, key))
         return commit, await history.document(layers, key, commit.id)
+
+    # Pins.
+
+    async def pin_target(self, key: Key, to: str) -> "Target":
+        """Find the files for a pin; see `pin_targets.find_target`."""
+        from .pin_targets import find_target
+
+        return await find_target(self, key, to, self._in_thread)
+
+    def served_with(self, key: Key) -> ServedState:
+        """Return the served state.
+
+        Raises:
+            UnknownLabel: It doesn't have one of the labels of the key.
+        """
+        served = self._store.served
+        if served is None:
+            raise UnknownLabel("nothing has been read yet", status=503)
+        for label in key.labels:
+            if label not in served.state.labels:
+                raise _unknown(key, label, served.state)
+        return served
+
+    async def files_at(
+        self, key: Key, choose: Callable[[Sequence[Commit]], Commit]
+    ) -> tuple[Commit, Sequence[Sequence[ParsedFiles]], Document | None]:
+        """Return a commit of a key's labels, the layers of each label there, and the document of the key, or None.
+
+        Raises:
+            RemoteError: As in `document_at`.
+        """
+        history, layers = await self._key_history(key)
+        commit = choose(await history.commits_of(layers, key))
+        there, document = await history.files(layers, key, commit.id)
+        return commit, there, document
+
+    async def former_files(self, key: Key, version: str) -> Sequence[Sequence[ParsedFiles]] | None:
+        """Return the layers of each label of a key in a state before the served one, in which it has a version."""
+        states = self._answers.states
+        return await states.find_files(key, version) if states is not None else None
+
+    def term(self, key: Key) -> "Term | None":
+        """Return the term of the pin that serves a key, or None if none does."""
+        return self._store.state.term(key) if self._store.state is not None else None
+
+    def is_pinned(self, key: Key) -> bool:
+        """Return whether a pin serves a key."""
+        return self.term(key) is not None
 
     async def _key_history(self, key: Key) -> tuple[KeyHistory, Layers]:
         state = await self._state_with(key)

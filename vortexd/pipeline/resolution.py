@@ -32,6 +32,7 @@ class Resolution:
         self._state = state
         self._before = before
         self._is_same_decryptor = before is not None and before.decryptor is state.decryptor
+        self._has_pins = bool(state.pinned or (before is not None and before.pinned))
         self._parts = Parts()
         self._renewed: dict[str, Renewed | None] = {}
         # The sources that are ready, by the identity of the values in the file, and by name.
@@ -68,6 +69,9 @@ class Resolution:
         """Return the sources of a key if it selects the same documents as before, else None."""
         before, state, label = self._before, self._state, old.key.label
         if before is None or not self._is_same_decryptor or before.overrides is not state.overrides:
+            return None
+        if self._has_pins and (old.key in state.pinned or old.key in before.pinned):
+            # Its documents aren't those of the label.
             return None
         if label not in self._renewed:
             one, other = before.labels.get(label), state.labels.get(label)

@@ -1,12 +1,15 @@
 """The state that keys are resolved from at one moment, as one immutable object.
 
-A `ParsedTree` arrives, and the `Config` of any key leaves. Pure and synchronous.
+A `ParsedTree` arrives, and the `Config` of any key leaves. Pure and synchronous. A key that is pinned reads the files of its
+pin instead. It still needs its labels: if one of them is gone, the key has no configuration.
 
 The invariant: a key depends only on the files that it reads. If such a file is broken, its last good content replaces
 it. If there is none, the key can't be resolved. Other keys aren't affected.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -19,6 +22,13 @@ from ..resolve.labels import layers_of
 from ..resolve.nest import effective_document
 from ..resolve.spring import Selection, selection, sources_of
 from ..resolve.tree import ParsedFiles
+
+if TYPE_CHECKING:
+    from ..core.term import Term
+    from ..pins.pin import Pinned
+
+# All states without a pin share it.
+_NO_PINS: "Mapping[Key, Pinned]" = MappingProxyType({})
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -45,6 +55,7 @@ class State:
         decryptor: Decrypts encrypted values. If it is None, they are served encrypted.
         overrides: The values that override those of all sources, or None. They are never decrypted, as in Spring.
         published: When the state was committed.
+        pinned: The keys that are pinned, with the files that they read.
     """
 
     labels: Mapping[str, ParsedFiles]
@@ -52,6 +63,21 @@ class State:
     decryptor: Decryptor | None = None
     overrides: PropertySource | None = None
     published: Moment = attrs.field(factory=Moment)
+    pinned: "Mapping[Key, Pinned]" = _NO_PINS
+
+    @property
+    def unpinned(self) -> "State":
+        """The same state without pins. It has the same moment."""
+        return attrs.evolve(self, pinned=_NO_PINS) if self.pinned else self
+
+    def with_pins(self, pinned: "Mapping[Key, Pinned]") -> "State":
+        """Return the same state, of the same moment, with these pins."""
+        return attrs.evolve(self, pinned=pinned) if self.pinned or pinned else self
+
+    def term(self, key: Key) -> "Term | None":
+        """Return the term of the pin that serves a key, or None if it isn't pinned or one of its labels is gone."""
+        found = self.pinned.get(key) if self.pinned else None
+        return found.pin.term if found is not None and all(label in self.labels for label in key.labels) else None
 
     def resolve(self, key: Key) -> Config:
         """Resolve a key from its label, or from each of its labels.
@@ -67,7 +93,7 @@ class State:
 
     def select(self, key: Key) -> Selected:
         """Select the property sources of a key. Raises the errors of `resolve`."""
-        labels = self._labels(key)
+        labels = self.layers(key)
         chosen = _sound(layers_of(labels), key)
         return Selected(key, labels, chosen, tuple(source for each in chosen for source in sources_of(each)))
 
@@ -89,8 +115,14 @@ class State:
         origins = [each.origin for each in selected.chosen if each.origin]
         origin = max(origins, key=lambda each: each.time, default=None)
         reads = tuple(dict.fromkeys(stem for each in selected.chosen for stem in each.stems))
-        revision = _revision(selected.labels)
-        return Config(selected.key, version_of(body), pieces or body, sources, revision, origin, self.published, reads)
+        revision, version = _revision(selected.labels), version_of(body)
+        members = selected.key, version, pieces or body, sources, revision, origin, self.published, reads
+        term = self.term(selected.key) if self.pinned else None
+        if term is None:
+            return Config(*members)
+        from ..core.term import PinnedConfig
+
+        return PinnedConfig(*members, pinned=term)
 
     def renewed(self, old: Config, sources: tuple[PropertySource, ...], pieces: tuple[bytes, ...]) -> Config:
         """Make the configuration of a key that reads the same files as before. Only values in them have changed.
@@ -103,7 +135,7 @@ class State:
         Raises:
             UnknownLabel: There is no such label.
         """
-        version, revision = version_of(b"".join(pieces)), _revision(self._labels(old.key))
+        version, revision = version_of(b"".join(pieces)), _revision(self.layers(old.key))
         return Config(old.key, version, pieces, sources, revision, old.origin, self.published, old.reads)
 
     def check(self, key: Key) -> None:
@@ -124,7 +156,7 @@ class State:
         Raises:
             UnknownLabel: There is no such label.
         """
-        revision = _revision(self._labels(config.key))
+        revision = _revision(self.layers(config.key))
         return config if revision == config.revision else attrs.evolve(config, revision=revision)
 
     def explain(self, key: Key) -> tuple[Explanation, str]:
@@ -147,8 +179,8 @@ class State:
         """
         return [
             layer.broken_file(label, path)
-            for label in key.labels
-            for layer in self._files(label).layers_for(key)
+            for label, layers in zip(key.labels, self.layers(key), strict=True)
+            for layer in layers
             if layer.broken
             for path in selection(layer, key).broken
         ]
@@ -159,11 +191,19 @@ class State:
         Raises:
             UnknownLabel: There is no such label.
         """
-        return list(layers_of(self._labels(key)))
+        return list(layers_of(self.layers(key)))
 
-    def _labels(self, key: Key) -> list[list[ParsedFiles]]:
-        """Return the layers of each label of a key, the strongest first."""
-        return [list(self._files(label).layers_for(key)) for label in key.labels]
+    def layers(self, key: Key) -> list[list[ParsedFiles]]:
+        """Return the layers of each label of a key, the strongest first.
+
+        Raises:
+            UnknownLabel: There is no such label.
+        """
+        labels = [self._files(label) for label in key.labels]
+        pinned = self.pinned.get(key) if self.pinned else None
+        if pinned is not None:
+            return [list(layers) for layers in pinned.labels]
+        return [list(files.layers_for(key)) for files in labels]
 
     def _files(self, label: str) -> ParsedFiles:
         files = self.labels.get(label)

@@ -17,6 +17,7 @@ import orjson
 from ..core.errors import RemoteError
 from ..core.model import Change, Config, Key
 from ..core.patterns import Pattern
+from ..core.text import rfc3339
 
 SCHEMA = 1
 MAX_DEPTH = 32
@@ -50,7 +51,8 @@ def config_snapshot(config: Config, timestamp: str, generation: str | None = Non
     """
     members = _key(config.key) | {"version": config.version, "config": orjson.Fragment(config.body)}
     stale = {"stale": True} if is_stale else {}
-    return _message("config_snapshot", timestamp, members | _order(generation) | stale | _origin(config))
+    more = _order(generation) | stale | _origin(config) | _pinned(config)
+    return _message("config_snapshot", timestamp, members | more)
 
 
 def config_change(change: Change, timestamp: str, generation: str | None = None) -> bytes:
@@ -65,7 +67,8 @@ def config_change(change: Change, timestamp: str, generation: str | None = None)
         return config_snapshot(change.new, timestamp, generation)
     versions = {"old_version": change.old.version, "new_version": change.new.version}
     members = _key(change.key) | versions | {"diff": orjson.Fragment(change.patch)}
-    return _message("config_change", timestamp, members | _order(generation) | _origin(change.new))
+    more = _order(generation) | _origin(change.new) | _pinned(change.new)
+    return _message("config_change", timestamp, members | more)
 
 
 def config_removed(key: Key, old_version: str | None, timestamp: str) -> bytes:
@@ -79,7 +82,8 @@ def in_sync(config: Config, timestamp: str, generation: str | None = None) -> by
     Args:
         generation: The generation of the configuration as text, or None if it has none.
     """
-    return _message("in_sync", timestamp, _key(config.key) | {"version": config.version} | _order(generation))
+    members = _key(config.key) | {"version": config.version}
+    return _message("in_sync", timestamp, members | _order(generation) | _pinned(config))
 
 
 def ping(key: Key, version: str | None, timestamp: str) -> bytes:
@@ -167,6 +171,14 @@ def _origin(config: Config) -> dict[str, Any]:
 def _order(generation: str | None) -> dict[str, Any]:
     """The member for the generation; empty if there is none."""
     return {} if generation is None else {"generation": generation}
+
+
+def _pinned(config: Config) -> dict[str, Any]:
+    """The member for the pin of the key; empty if it isn't pinned."""
+    term = config.pinned
+    if term is None:
+        return {}
+    return {"pinned": {"since": rfc3339(term.since), "until": None if term.until is None else rfc3339(term.until)}}
 
 
 def _key(key: Key) -> dict[str, Any]:

@@ -1,0 +1,249 @@
+"""The file of all pins in the state directory, which all workers share. Synchronous: call it in a thread.
+
+`pins.json` holds a format number and the pins with their files. It is replaced in one step and synced to the disk, under a
+lock. If its content can't be used, it is set aside.
+"""
+
+import base64
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+import orjson
+import structlog
+
+from ..core.errors import RemoteError
+from ..core.model import Edits, Files, Origin
+from ..core.names import parse_key
+from ..core.term import Term
+from ..state import private_files
+from .pin import Pin
+
+log = structlog.get_logger()
+
+# Increased when older readers could no longer understand the file.
+FORMAT = 1
+FILE, ASIDE, LOCK = "pins.json", "pins.json.unknown", "lock"
+# The limit of the file. It is below 100 times the limit of one pin, because it is read at each start.
+MAX_BYTES = 67_108_864
+# Seconds to wait for another worker that writes, and between two attempts.
+_PATIENCE, _PAUSE = 1.0, 0.01
+Change = Callable[[Sequence[Pin]], Sequence[Pin]]
+
+
+class TooLarge(OSError):
+    """The file would be larger than its limit."""
+
+
+class GivenUp(Exception):
+    """The caller doesn't wait for the change any more, so nothing has changed."""
+
+
+class PinsFile:
+    """Reads and replaces the file.
+
+    Args:
+        directory: The directory of the file. It is made at the first pin.
+        max_bytes: The limit of the file.
+    """
+
+    def __init__(self, directory: Path, max_bytes: int = MAX_BYTES) -> None:
+        self._directory = directory
+        self._file = directory / FILE
+        self._max_bytes = max_bytes
+
+    def read(self) -> list[Pin]:
+        """Return all pins. If the content can't be used, set the file aside, log a warning and return none.
+
+        Raises:
+            OSError: The file can't be read.
+        """
+        try:
+            private_files.check_private(self._directory)
+            found = self._parsed()
+        except FileNotFoundError:
+            return []
+        if not isinstance(found, str):
+            return found
+        with self._locked():
+            return self._usable()
+
+    def change(self, change: Change, given_up: threading.Event) -> list[Pin]:
+        """Change the pins, and return them once they are on the disk.
+
+        Args:
+            change: Returns the new pins, given those of the file. If it raises, nothing has changed.
+            given_up: If it is set before the file is replaced, nothing changes.
+
+        Raises:
+            OSError: The file can't be read or written. Nothing has changed.
+            GivenUp: The event was set.
+        """
+        for each in (self._directory.parent, self._directory):
+            each.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_files.check_private(self._directory)
+        with self._locked():
+            before = self._usable()
+            after = list(change(before))
+            if after == before:
+                return after
+            content = encode(after)
+            if len(content) > self._max_bytes:
+                raise TooLarge(0, f"all pins together would take more than {self._max_bytes} bytes")
+            if given_up.is_set():
+                raise GivenUp
+            private_files.replace(self._file, content)
+            try:
+                private_files.sync(self._directory)
+            except OSError:
+                # The caller reports that nothing has changed.
+                private_files.replace(self._file, encode(before))
+                raise
+            return after
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        deadline = time.monotonic() + _PATIENCE
+        while (lock := private_files.locked(self._directory / LOCK)) is None:
+            if time.monotonic() > deadline:
+                raise OSError(0, "another process has locked it")
+            time.sleep(_PAUSE)
+        try:
+            yield
+        finally:
+            os.close(lock)
+
+    def _usable(self) -> list[Pin]:
+        """Return the pins of the file. If there is none, or it can't be used, set it aside and return no pin."""
+        try:
+            found = self._parsed()
+        except FileNotFoundError:
+            return []
+        if not isinstance(found, str):
+            return found
+        self._file.replace(self._directory / ASIDE)
+        log.warning(
+            "pins set aside",
+            file=str(self._directory / ASIDE),
+            reason=found,
+            consequence="the keys that were pinned are served from their sources",
+        )
+        return []
+
+    def _parsed(self) -> list[Pin] | str:
+        """Return the pins of the file, or the reason why it can't be used."""
+        if self._file.lstat().st_size > self._max_bytes:
+            return f"it is larger than {self._max_bytes} bytes"
+        return parse(private_files.read(self._file, self._max_bytes))
+
+
+def encode(pins: Sequence[Pin]) -> bytes:
+    """Encode pins as the content of the file."""
+    return orjson.dumps({"format": FORMAT, "pins": [_pin_members(each) for each in pins]})
+
+
+def parse(content: bytes) -> list[Pin] | str:
+    """Parse the content of the file. Return the pins, or the reason why it can't be used."""
+    try:
+        found = orjson.loads(content)
+        number = found["format"]
+    except (ValueError, KeyError, TypeError):
+        return "it isn't a file of pins"
+    if number != FORMAT:
+        return f"it has format {number}, but this version only reads format {FORMAT}"
+    try:
+        return [_pin(each) for each in found["pins"]]
+    except (ValueError, KeyError, TypeError, AttributeError, RemoteError):
+        return "it isn't a file of pins"
+
+
+def _pin_members(pin: Pin) -> dict[str, Any]:
+    return {
+        "id": pin.id,
+        "key": [pin.key.application, pin.key.profile, pin.key.label],
+        "version": pin.version,
+        "commit": pin.commit,
+        "reason": pin.reason,
+        "by": pin.by,
+        "since": pin.term.since,
+        "until": pin.term.until,
+        "labels": [[_layer_members(layer) for layer in layers] for layers in pin.labels],
+    }
+
+
+def _pin(found: Mapping[str, Any]) -> Pin:
+    """Parse a pin. Raises ValueError, KeyError, TypeError, AttributeError or RemoteError."""
+    texts = [_text(found[name]) for name in ("id", "version", "reason", "by")]
+    id, version, reason, by = texts
+    key = parse_key(*map(_text, found["key"]))
+    until = found["until"]
+    term = Term(_number(found["since"]), None if until is None else _number(until))
+    labels = tuple(tuple(map(_layer, layers)) for layers in found["labels"])
+    if len(labels) != len(key.labels):
+        raise ValueError("a pin has files of other labels than its key")
+    return Pin(id, key, version, _optional(found["commit"]), reason, by, term, labels)
+
+
+def _layer_members(files: Files) -> dict[str, Any]:
+    edits = files.edits
+    return {
+        "root": files.root,
+        "locations": files.locations,
+        "applications": files.applications,
+        "group": files.group,
+        "revision": files.revision,
+        "origin": _origin_members(files.origin),
+        "edits": None if edits is None else {path: _origin_members(each) for path, (_, each) in edits.by_path.items()},
+        "contents": {path: base64.b64encode(content).decode() for path, content in files.contents.items()},
+    }
+
+
+def _layer(found: Mapping[str, Any]) -> Files:
+    edits = found["edits"]
+    contents = {_text(path): base64.b64decode(_text(each), validate=True) for path, each in found["contents"].items()}
+    group = found["group"]
+    if not isinstance(group, int):
+        raise TypeError("a group isn't a number")
+    return Files(
+        contents,
+        root=_text(found["root"]),
+        locations=tuple(map(_text, found["locations"])),
+        applications=tuple(map(_text, found["applications"])),
+        group=group,
+        revision=_optional(found["revision"]),
+        origin=_origin(found["origin"]),
+        edits=None if edits is None else Edits(0, {path: (0, _known_origin(each)) for path, each in edits.items()}),
+    )
+
+
+def _origin_members(origin: Origin | None) -> dict[str, str] | None:
+    return None if origin is None else attrs.asdict(origin)
+
+
+def _origin(found: Mapping[str, Any] | None) -> Origin | None:
+    return None if found is None else _known_origin(found)
+
+
+def _known_origin(found: Mapping[str, Any]) -> Origin:
+    return Origin(*(_text(found[name]) for name in ("commit", "author", "time")))
+
+
+def _optional(found: object) -> str | None:
+    return None if found is None else _text(found)
+
+
+def _text(found: object) -> str:
+    if not isinstance(found, str):
+        raise TypeError("not a text")
+    return found
+
+
+def _number(found: object) -> float:
+    if isinstance(found, bool) or not isinstance(found, int | float):
+        raise TypeError("not a number")
+    return float(found)

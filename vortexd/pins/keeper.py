@@ -1,0 +1,402 @@
+"""Keeps the pins: puts, lifts and ends them, and applies those that other workers have put.
+
+Pins and keys to lift arrive from clients. All pins that are in force leave for the publisher. The file of all pins decides:
+each change is in the file before it takes effect, so it survives the end of the process. The file is read before the first
+publication.
+
+The invariant: one task does all work, one piece after the other. So a client that goes away leaves nothing half done, and
+two people can't pin the same key. Every wait for the disk has a deadline.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Protocol, TypeVar
+from uuid import uuid4
+
+import attrs
+import structlog
+import trio
+
+from ..aio import threads
+from ..audit import Actor, Audit, Outcome
+from ..core.errors import RemoteError
+from ..core.model import Files, Key
+from ..core.term import Term
+from ..core.text import rfc3339
+from ..process.peers import Peers
+from ..state import private_files
+from .changes import already, with_pin, without_pin
+from .file import GivenUp, PinsFile
+from .pin import Pin
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+# Seconds to wait for the disk, and at a start.
+DISK_PATIENCE, START_PATIENCE = 3.0, 5.0
+# Seconds that a client waits for its change. Most of it is for a publication that is under way.
+PATIENCE = 30.0
+# The most changes that wait.
+MOST_WAITING = 16
+# Seconds between two looks at the clock, which may be set, and until the keeper tries again what has failed.
+CLOCK, AGAIN = 60.0, 10.0
+PUT, LIFT, END = "pin", "lift pin", "end pin"
+_SERVER = Actor("vortexd")
+
+
+class Publications(Protocol):
+    """The part of the publisher that the keeper needs."""
+
+    async def pin_by(self, pins: Sequence[Pin]) -> None:
+        """Serve these keys from their pins from now on, and all others from the sources."""
+        ...
+
+
+@attrs.define(eq=False)
+class _Work:
+    """A change that a client wants.
+
+    Attributes:
+        has_begun: Whether it can no longer be given up.
+        error: The reason why it wasn't done, or None.
+    """
+
+    do: Callable[[], Awaitable[None]]
+    has_begun: bool = False
+    is_given_up: bool = False
+    error: RemoteError | None = None
+    ended: trio.Event = attrs.field(factory=trio.Event)
+
+
+class PinKeeper:
+    """Keeps the pins; see the module.
+
+    Args:
+        publications: Puts pins in force.
+        directory: The directory of the file, or None if vortexd writes no state.
+        audit: Records each act.
+        peers: The other workers.
+        now: Returns the seconds since the epoch.
+        new_id: Makes the id of a pin.
+        file: The file, for tests. The default is the one in `directory`.
+    """
+
+    def __init__(
+        self,
+        publications: Publications,
+        directory: Path | None,
+        audit: Audit,
+        peers: Peers,
+        now: Callable[[], float],
+        new_id: Callable[[], str] = lambda: str(uuid4()),
+        file: PinsFile | None = None,
+    ) -> None:
+        self._publications = publications
+        self._audit = audit
+        self._peers = peers
+        self._now = now
+        self._new_id = new_id
+        self._file = file or (PinsFile(directory) if directory is not None else None)
+        # The disk may hang, so this work has a thread of its own.
+        self._threads = trio.CapacityLimiter(1)
+        # The pins of the file. Those that have ended aren't in force.
+        self._pins: Sequence[Pin] = ()
+        # The ids of the pins of the file that the publisher has, and of those whose end is reported.
+        self._applied: Sequence[str] = []
+        self._reported: set[str] = set()
+        self._work: deque[_Work] = deque()
+        self._woken = trio.Event()
+        self._is_outdated = False
+        # Whether other workers may not have heard of the last change.
+        self._is_untold = False
+        self._is_warned = False
+        self._peers.answer("pins", self.hear)
+
+    @property
+    def pins(self) -> Sequence[Pin]:
+        """The pins that are in force, in the order in which they were put."""
+        now = self._now()
+        return [each for each in self._pins if not each.has_ended(now)]
+
+    @property
+    def totals(self) -> tuple[int, float | None]:
+        """The number of pins that are in force, and the earliest end of one, in seconds since the epoch."""
+        pins = self.pins
+        return len(pins), min((each.term.until for each in pins if each.term.until is not None), default=None)
+
+    async def refuse_taken(self, key: Key, actor: Actor) -> None:
+        """Refuse a pin of a key that is pinned, before its files are searched.
+
+        Raises:
+            RemoteError: 409.
+        """
+        taken = next((each for each in self.pins if each.key == key), None)
+        if taken is not None:
+            error = already(taken)
+            await self._audit.record(PUT, actor, str(key), Outcome.REFUSED, error.reason)
+            raise error
+
+    # Work of the task.
+
+    async def load(self) -> None:
+        """Read the pins of earlier processes, and put them in force. Call it before the first publication."""
+        with trio.move_on_after(START_PATIENCE) as scope:
+            await self._read()
+        if scope.cancelled_caught:
+            self._warn_unread(_slow(START_PATIENCE))
+
+    async def run(self) -> None:
+        """Do all work. Never returns."""
+        await self._end_by_time()
+        while True:
+            with trio.move_on_after(self._pause()):
+                await self._woken.wait()
+            self._woken = trio.Event()
+            was_untold = self._is_untold
+            await self._end_by_time()
+            while self._work:
+                await self._do(self._work.popleft())
+            if self._is_outdated:
+                await self._read()
+            if was_untold and self._is_untold:
+                await self._tell()
+
+    def _pause(self) -> float:
+        """Return the seconds until there is something to do, or to look at the clock."""
+        now = self._now()
+        ends = [each.term.until - now for each in self._pins if each.term.until is not None]
+        longest = AGAIN if self._is_outdated or self._is_untold else CLOCK if ends else float("inf")
+        # If a pin has ended, the file can't be written now.
+        return min([longest, *(each for each in ends if each > 0)])
+
+    async def _do(self, work: _Work) -> None:
+        if work.is_given_up:
+            return
+        work.has_begun = True
+        try:
+            await work.do()
+        except RemoteError as error:
+            work.error = error
+        work.ended.set()
+
+    async def _done(self, do: Callable[[], Awaitable[None]]) -> None:
+        """Let the task do a change, and wait for it.
+
+        Raises:
+            RemoteError: It isn't done.
+        """
+        if len(self._work) >= MOST_WAITING:
+            raise _unavailable("too many changes of pins wait; try again")
+        work = _Work(do)
+        self._work.append(work)
+        self._wake()
+        try:
+            with trio.move_on_after(PATIENCE):
+                await work.ended.wait()
+        finally:
+            # If it has begun, it is done as a whole.
+            work.is_given_up = not work.has_begun
+        if work.error is not None:
+            raise work.error
+        if not work.ended.is_set():
+            begun = "it may still be done; see the list of pins" if work.has_begun else "nothing has changed"
+            raise _unavailable(f"the change isn't done after {PATIENCE:g} s; {begun}")
+
+    def _wake(self) -> None:
+        self._woken.set()
+
+    def hear(self, _: str) -> str:
+        """Read the file soon, because another worker has changed it."""
+        self._is_outdated = True
+        self._wake()
+        return ""
+
+    async def _tell(self) -> None:
+        """Let the other workers read the file. If one doesn't answer, it is told again later."""
+        self._is_untold = (await self._peers.ask("pins")).missing > 0
+
+    # Changes.
+
+    async def put(
+        self,
+        key: Key,
+        version: str,
+        commit: str | None,
+        labels: tuple[tuple[Files, ...], ...],
+        reason: str,
+        seconds: int | None,
+        actor: Actor,
+    ) -> Pin:
+        """Pin a key. The pin is on the disk and in force when this returns.
+
+        Args:
+            version, commit, labels: As in `Pin`.
+            seconds: The time until the end, or None.
+            actor: The person.
+
+        Raises:
+            RemoteError: 409 or 503. Nothing has changed.
+        """
+        now = self._now()
+        term = Term(now, None if seconds is None else now + seconds)
+        pin = Pin(self._new_id(), key, version, commit, reason, actor.name, term, labels)
+        await self._done(partial(self._put, pin, actor))
+        return pin
+
+    async def _put(self, pin: Pin, actor: Actor) -> None:
+        details = {"version": pin.version, "until": _text(pin.term.until)} | (
+            {"commit": pin.commit} if pin.commit else {}
+        )
+        await self._changed(partial(with_pin, pin, self._now()), PUT, actor, pin.key, pin.reason, details)
+        log.warning(
+            "pin put",
+            key=str(pin.key),
+            **details,
+            by=pin.by,
+            reason=pin.reason,
+            consequence="clients get no change of this key until the pin ends",
+        )
+
+    async def lift(self, key: Key, reason: str, actor: Actor) -> None:
+        """Lift the pin of a key. When this returns, the key is served from its sources.
+
+        Raises:
+            RemoteError: 404 or 503. Nothing has changed.
+        """
+        await self._done(partial(self._lift, key, reason, actor))
+
+    async def _lift(self, key: Key, reason: str, actor: Actor) -> None:
+        await self._changed(partial(without_pin, key, self._now()), LIFT, actor, key, reason, {})
+        log.info("pin lifted", key=str(key), by=actor.name, reason=reason)
+
+    async def _changed(
+        self,
+        change: Callable[[Sequence[Pin]], Sequence[Pin]],
+        act: str,
+        actor: Actor,
+        key: Key,
+        reason: str,
+        details: Mapping[str, str],
+    ) -> None:
+        """Change the file, put its pins in force, and record the act. An act that isn't done is recorded, too."""
+        target = str(key)
+        try:
+            pins = await self._write(change)
+        except RemoteError as error:
+            outcome = Outcome.FAILED if error.status == 503 else Outcome.REFUSED
+            await self._audit.record(act, actor, target, outcome, error.reason, **details)
+            raise
+        await self._apply(pins)
+        await self._tell()
+        await self._audit.record(act, actor, target, Outcome.DONE, reason, **details)
+
+    async def _end_by_time(self) -> None:
+        """End the pins whose time is over. They aren't in force any more, even if the file can't be written."""
+        now = self._now()
+        ended = [each for each in self._pins if each.has_ended(now)]
+        if not ended:
+            return
+        ids, reported = {each.id for each in ended}, self._reported
+        if not ids <= self._reported:
+            await self._publications.pin_by(self.pins)
+        removed: list[Pin] = []
+
+        def change(pins: Sequence[Pin]) -> Sequence[Pin]:
+            removed[:] = [each for each in pins if each.id in ids]
+            return [each for each in pins if each.id not in ids]
+
+        try:
+            pins = await self._write(change)
+        except RemoteError:
+            # They stay in the file for now. One worker reports them.
+            removed = ended if self._peers.number == 0 else []
+            self._reported = reported | ids
+        else:
+            await self._apply(pins)
+        for each in [each for each in removed if each.id not in reported]:
+            key, version = str(each.key), each.version
+            log.info("pin ended", key=key, version=version, by=each.by, since=_text(each.term.since))
+            await self._audit.record(END, _SERVER, key, Outcome.DONE, "its time is over", version=version)
+
+    async def _apply(self, pins: Sequence[Pin]) -> None:
+        """Put the pins of the file in force."""
+        # Known pins keep their objects, and so their parsed files.
+        known = {each.id: each for each in self._pins}
+        self._pins = [known.get(each.id, each) for each in pins]
+        self._reported = self._reported & {each.id for each in self._pins}
+        await self._publications.pin_by(self.pins)
+        self._applied = [each.id for each in pins]
+
+    # The file.
+
+    async def _read(self) -> None:
+        """Read the file, and put its pins in force. If it can't be read, log a warning, and keep the pins."""
+        self._is_outdated = False
+        if self._file is None:
+            return
+        try:
+            pins = await self._on_disk(self._file.read)
+        except RemoteError as error:
+            self._warn_unread(error.reason)
+            return
+        self._is_warned = False
+        if [each.id for each in pins] != self._applied:
+            await self._apply(pins)
+
+    async def _write(self, change: Callable[[Sequence[Pin]], Sequence[Pin]]) -> Sequence[Pin]:
+        """Change the file, and return its pins.
+
+        Raises:
+            RemoteError: It can't be written. Nothing has changed.
+        """
+        if self._file is None:
+            raise _unavailable("the server keeps no state, so a pin wouldn't survive; set server.state_directory")
+        given_up = threading.Event()
+        try:
+            return await self._on_disk(partial(self._file.change, change, given_up))
+        except GivenUp:
+            raise _unavailable(_slow(DISK_PATIENCE)) from None
+        except RemoteError:
+            # A disk that hangs may replace the file later.
+            self._is_outdated = True
+            raise
+        finally:
+            given_up.set()
+
+    async def _on_disk(self, function: Callable[[], T]) -> T:
+        """Run a function in a thread, for a limited time.
+
+        Raises:
+            RemoteError: 503.
+        """
+        with trio.move_on_after(DISK_PATIENCE):
+            try:
+                return await threads.run_sync(function, abandon_on_cancel=True, limiter=self._threads)
+            except OSError as error:
+                raise _unavailable(f"the pins can't be read or written: {private_files.words(error)}") from None
+        raise _unavailable(_slow(DISK_PATIENCE))
+
+    def _warn_unread(self, reason: str) -> None:
+        if not self._is_warned:
+            self._is_warned = True
+            log.warning(
+                "pins not read",
+                reason=reason,
+                consequence="pins that aren't in force yet don't count; all others stay",
+            )
+        self._is_outdated = True
+
+
+def _text(seconds: float | None) -> str:
+    return "lifted" if seconds is None else rfc3339(seconds, "seconds")
+
+
+def _slow(seconds: float) -> str:
+    return f"the disk didn't answer within {seconds:g} s"
+
+
+def _unavailable(reason: str) -> RemoteError:
+    return RemoteError(reason, 503, {"Retry-After": "1"})
