@@ -148,6 +148,14 @@ LATE = [
     "vortexd.http.gate_decisions",
     "vortexd.pipeline.gated",
     "vortexd.state.accepted_files",
+    # For a pin.
+    "vortexd.core.term",
+    "vortexd.pins.changes",
+    "vortexd.pins.file",
+    "vortexd.pins.keeper",
+    "vortexd.pins.pin",
+    "vortexd.pipeline.pin_targets",
+    "vortexd.pipeline.pinning",
     # Commands that don't serve.
     "vortexd.cli.commands",
     "vortexd.process.installation",

@@ -42,6 +42,7 @@ from .http.gate import GateEndpoint
 from .http.history import History
 from .http.key_list import KeyList
 from .http.monitor import Monitor
+from .http.pins import LiftedPin, Pins, pin_members
 from .http.rollback import RollBack
 from .http.routes import Routes, standard_routes
 from .net.inherited import Inherited
@@ -49,6 +50,7 @@ from .net.listener import Listener
 from .net.tls import Tls
 from .observe.metrics import Metrics
 from .observe.publication import Publication
+from .pins.late_keeper import LatePinKeeper
 from .pipeline.broadcast import Broadcaster, Subscriber
 from .pipeline.encoder import Encoder
 from .pipeline.key_usage import KeyUsage
@@ -112,6 +114,7 @@ class Process:
         memory: Where the server keeps the last good content of directories, or None if it keeps no state.
         audit: The directory of the audit log, which all workers share, or None if it is only in memory.
         accepted: Where the server keeps the states that the gate has accepted, or None if it keeps no state.
+        pins: The directory of the pins, which all workers share, or None if keys can't be pinned.
         trace: Called with each publication; None if tracing is off.
     """
 
@@ -123,6 +126,7 @@ class Process:
     trace: Callable[[Publication], None] | None = None
     audit: Path | None = None
     accepted: Path | None = None
+    pins: Path | None = None
 
 
 @attrs.frozen(eq=False)
@@ -154,6 +158,7 @@ class Parts:
         cluster: This node of the cluster, or None if there is no cluster.
         audit: The audit log, which writes the gate's decisions in a task of its own.
         stand_in: Serves the published state until the sources have been read; None unless this node publishes.
+        pins: Keeps the pins.
     """
 
     in_force: InForce
@@ -172,6 +177,7 @@ class Parts:
     cluster: "Node | None"
     stand_in: "StandIn | None"
     audit: Audit
+    pins: LatePinKeeper
 
     @property
     def publish(self) -> Publish:
@@ -209,6 +215,8 @@ def build(settings: Settings, files: NamedFiles, read: Callable[[], Settings], p
     websockets = _websockets(settings, stages, metrics, gate, listener)
     metrics.watch_tasks(lambda: trio.lowlevel.current_statistics().tasks_living)
     cluster = _cluster(settings, stages, metrics, process.peers)
+    pins = LatePinKeeper(stages.publisher, process.pins, audit, process.peers, time.time)
+    metrics.watch_pins(lambda: pins.totals)
     monitor = Monitor(
         stages.sources,
         settings.monitor,
@@ -223,7 +231,7 @@ def build(settings: Settings, files: NamedFiles, read: Callable[[], Settings], p
             consequence="any client that reaches the server can make it fetch",
             remedy="set monitor.secret",
         )
-    routes = _routes(in_force, stages, metrics, gate, keyring, websockets, monitor, process.peers, cluster, audit)
+    routes = _routes(in_force, stages, metrics, gate, keyring, websockets, monitor, process.peers, cluster, audit, pins)
     app = create_app(routes, metrics, lambda: in_force.settings.server.body_bytes, timestamp, gate)
     bridge = Bridge(app, settings.server)
     # The parts apply new settings in this order. Rights come first, because open connections are checked against them.
@@ -273,6 +281,7 @@ def build(settings: Settings, files: NamedFiles, read: Callable[[], Settings], p
         cluster,
         _stand_in(settings, stages.sources, cluster),
         audit,
+        pins,
     )
 
 
@@ -291,7 +300,7 @@ def _cluster(settings: Settings, stages: Stages, metrics: Metrics, peers: Peers)
     from .cluster.node import Node
     from .http.fleet_counts import FleetCounts
 
-    name = node_name(settings.cluster, socket.gethostname())
+    name = _node_name(settings)
     counts = FleetCounts(stages.fleet, time.time, peers)
     sources, is_member = stages.sources, peers.number == 0
     node = Node(settings.cluster, name, __version__, sources, is_member=is_member, counts=counts.collect)
@@ -299,6 +308,10 @@ def _cluster(settings: Settings, stages: Stages, metrics: Metrics, peers: Peers)
     stages.order.number_by(node.numbering)
     metrics.watch_cluster(node.report)
     return node
+
+
+def _node_name(settings: Settings) -> str:
+    return node_name(settings.cluster, socket.gethostname())
 
 
 def _stand_in(settings: Settings, sources: Sources, cluster: "Node | None") -> "StandIn | None":
@@ -425,9 +438,10 @@ def _routes(
     peers: Peers,
     cluster: "Node | None",
     audit: Audit,
+    pins: LatePinKeeper,
 ) -> Routes:
     fleet = FleetPages(stages.fleet, stages.reader, time.time, peers, cluster)
-    rollbacks = RollBacks(stages.store, stages.reader, stages.sources, monitor.spread)
+    rollbacks = RollBacks(stages.store, stages.reader, stages.sources, monitor.spread, stages.reader.is_pinned)
     return standard_routes(
         stages.reader,
         metrics,
@@ -445,12 +459,15 @@ def _routes(
             AuditLog(audit, peers),
             GateEndpoint(stages.reader, stages.publisher, audit, peers),
             RollBack(rollbacks, stages.reader, audit, metrics, peers),
+            Pins(pins, stages.reader, _node_name(in_force.settings) if cluster is not None else None),
+            LiftedPin(pins, stages.reader),
             *encryption_endpoints(keyring),
             console(is_served=in_force.settings.console.enabled),
         ],
         is_open=lambda: gate.is_open,
         settings=in_force.settings.http,
         cluster=cluster.report if cluster is not None else None,
+        pins=lambda: [pin_members(each, stages.reader.term) for each in pins.pins],
     )
 
 

@@ -11,6 +11,7 @@ from tests.fakes import config, open_gate, timestamp
 from vortexd.auth import Gate
 from vortexd.core.errors import FormatError, ResolveError, UnknownLabel
 from vortexd.core.model import BrokenFile, Config, Files, HeldBack, Json, Key, Names, PropertySource, Tree
+from vortexd.core.term import Term
 from vortexd.encryption.decryptor import Decryptor
 from vortexd.gate.finding import Refusal
 from vortexd.http.adapter.quart import QuartBodies
@@ -44,6 +45,7 @@ class FakeReader:
         self.error: Exception | None = None
         self.held: list[HeldBack] = []
         self.refused: dict[str, Refusal] = {}
+        self.terms: dict[Key, Term] = {}
         self.asked: list[Key] = []
         self._configs: dict[Key, Config] = {}
         self._state = object()
@@ -79,6 +81,9 @@ class FakeReader:
 
     def refusals_for(self, key: Key) -> list[Refusal]:
         return [*self.refused.values()]
+
+    def term(self, key: Key) -> Term | None:
+        return self.terms.get(key)
 
     async def held_back(self) -> list[HeldBack]:
         return self.held
@@ -122,6 +127,7 @@ class FilesReader:
         self.asked: list[Key] = []
         self.undecryptable: list[tuple[str, str]] = []
         self.refused: dict[str, Refusal] = {}
+        self.terms: dict[Key, Term] = {}
         self.change(contents)
 
     def change(self, contents: Mapping[str, str | bytes | Files]) -> None:
@@ -171,6 +177,9 @@ class FilesReader:
 
     def refusals_for(self, key: Key) -> list[Refusal]:
         return [*self.refused.values()]
+
+    def term(self, key: Key) -> Term | None:
+        return self.terms.get(key)
 
     async def held_back(self) -> list[HeldBack]:
         return [HeldBack(each, 0, ()) for each in self.broken.values()]

@@ -11,7 +11,7 @@ from tests.fakes import KEY, config
 from vortexd.core.broken_files import HEADER
 from vortexd.core.model import PropertySource
 from vortexd.http.configuration_description import CONFIGURATION_SCHEMAS, configuration_operations
-from vortexd.http.key_queries import WITHOUT_FILES
+from vortexd.http.key_queries import PINNED, WITHOUT_FILES
 from vortexd.http.operation import TEXT_TYPE
 from vortexd.http.spring.config_request import ConfigRequest, Form, parse_path
 from vortexd.http.spring.environment import V1, V2, environment
@@ -109,7 +109,7 @@ def test_a_configuration_always_has_its_version_and_sometimes_says_what_is_wrong
 
     required = {name for name, each in headers.items() if each["required"]}
     assert {"X-Vortex-Version", "ETag"} == required
-    assert {"X-Vortex-Stale", HEADER, WITHOUT_FILES} == headers.keys() - required
+    assert {"X-Vortex-Stale", HEADER, PINNED, WITHOUT_FILES} == headers.keys() - required
 
 
 def test_a_file_has_no_version() -> None:

@@ -12,7 +12,7 @@ from tests.http.described import ENDPOINTS
 from tests.http.serving import Response, Serving, serving
 from tests.http.test_openapi import PATHS
 from tests.wiring import Wired
-from vortexd.audit import Audit
+from vortexd.audit import Actor, Audit
 from vortexd.auth import Authority, Right, Tokens, load_tokens
 from vortexd.auth.tokens import digest_of
 from vortexd.core.commits import Commit, PastFiles
@@ -32,7 +32,9 @@ from vortexd.http.gate import GateEndpoint
 from vortexd.http.history import History
 from vortexd.http.key_list import KeyList
 from vortexd.http.monitor import Monitor
+from vortexd.http.pins import LiftedPin
 from vortexd.http.rollback import RollBack
+from vortexd.pins.keeper import PinKeeper
 from vortexd.pipeline.rollback.plan import Plan
 from vortexd.settings.fleet import FleetSettings
 from vortexd.settings.monitor import MonitorSettings
@@ -64,6 +66,8 @@ ADMIN = {"/api/v1/connections", "/status", "/metrics", "/decrypt", "/decrypt/{ap
     "/api/v1/audit",
     "/api/v1/gate",
     "/api/v1/rollback",
+    "/api/v1/pins/{application}/{profiles}",
+    "/api/v1/pins/{application}/{profiles}/{label}",
 }
 # For other nodes of the cluster, which sign their questions. No token is enough.
 NODES = {"/api/v1/cluster/fleet"}
@@ -76,6 +80,8 @@ ANYBODY = {
     "/ws/{application}/{profile}",
     "/api/v1/fleet",
     "/api/v1/keys",
+    # It lists only the keys that a token may read. Putting a pin needs `admin`.
+    "/api/v1/pins",
     "/api/v1/whoami",
 }
 KEYED = sorted(PATHS.keys() - PUBLIC - ADMIN - ANYBODY - NODES)
@@ -146,6 +152,16 @@ class OneCommit(NoVersions):
         return SECRET.decode()
 
 
+class NoPins(PinKeeper):
+    """Has no pin."""
+
+    def __init__(self) -> None:
+        pass
+
+    async def lift(self, key: Key, reason: str, actor: Actor) -> None:
+        raise RemoteError("this key isn't pinned", 404)
+
+
 @asynccontextmanager
 async def everything() -> AsyncIterator[Serving]:
     """All that a daemon serves, from files, for who has the right token."""
@@ -165,6 +181,7 @@ async def everything() -> AsyncIterator[Serving]:
         KeyList(pipeline.reader),
         GateEndpoint(pipeline.reader, pipeline.publisher, audit),
         RollBack(Nothing(), pipeline.reader, audit, pipeline.metrics),
+        LiftedPin(NoPins(), pipeline.reader),
         *encryption_endpoints(Keyring()),
         console(),
     ]

@@ -105,6 +105,8 @@ def samples(metrics: Metrics | SupervisorMetrics) -> dict[str, float]:
         (lambda metrics: metrics.reloaded(is_done=False), {'reloads_total{outcome="refused"}': 1}),
         (lambda metrics: metrics.rolled_back("failed"), {'rollbacks_total{outcome="failed"}': 1}),
         (lambda metrics: metrics.watch_tasks(lambda: 12), {"tasks": 12}),
+        (lambda metrics: metrics.watch_pins(lambda: (2, 7.0)), {"pins": 2, "pin_end_timestamp_seconds": 7}),
+        (lambda metrics: metrics.watch_pins(lambda: (1, None)), {"pins": 1}),
         (
             lambda metrics: metrics.watch_fleet(lambda: {("shop", "silent"): 2}),
             {'fleet_instances{app="shop",state="silent"}': 2},

@@ -23,6 +23,7 @@ from vortexd.observe.series import (
     Fleet,
     Gauge,
     LabelledDelays,
+    Pins,
     Series,
     Sources,
 )
@@ -219,6 +220,14 @@ def test_connections_are_counted_by_state_at_each_scrape() -> None:
             f'vortexd_connections{{state="awake"}} {awake}',
             f'vortexd_connections{{state="parked"}} {parked}',
         ] == scraped(connections)
+
+
+def test_pins_and_the_earliest_end_are_read_at_each_scrape() -> None:
+    totals: list[tuple[int, float | None]] = [(0, None), (2, 7.5)]
+    pins = Pins(lambda: totals.pop(0))
+
+    assert ["vortexd_pins 0.0"] == scraped(pins)
+    assert ["vortexd_pins 2.0", "vortexd_pin_end_timestamp_seconds 7.5"] == scraped(pins)
 
 
 def report(

@@ -6,7 +6,7 @@ client without the right can't learn from a response whether a key or a file exi
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
-from typing import ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
 
 import attrs
 import trio
@@ -27,12 +27,15 @@ from ..settings.http import HttpSettings
 from .broken import unreadable
 from .configuration_description import CONFIGURATION_SCHEMAS, configuration_operations
 from .endpoint import Endpoint, Headers, Request, Response, is_known
-from .key_queries import without_files
+from .key_queries import pinned_headers, without_files
 from .spring import environment, resources
 from .spring.config_request import ConfigRequest, Form, parse_path
 from .spring.encoding import BYTES, TEXT, Encoded, Origin, Variant, encode, is_quick
 from .spring.resources import Resource
 from .status import Reports, stale_for
+
+if TYPE_CHECKING:
+    from ..core.term import Term
 
 # The limits of the cache. It keeps an encoded response as long as the server serves the state that it was made from.
 _CACHE_BYTES = 33_554_432
@@ -82,6 +85,10 @@ class ReadsConfig(Protocol):
 
     def refusals_for(self, key: Key) -> Sequence[Refusal]:
         """The labels of the key that the gate holds back."""
+        ...
+
+    def term(self, key: Key) -> "Term | None":
+        """The term of the pin that serves a key, or None if none does."""
         ...
 
     @property
@@ -211,6 +218,7 @@ class Configuration(Endpoint):
         if form is not Form.FILE:
             # A plain file is served in its current content.
             headers |= broken_headers(self._reader.broken_for(key)) | refused_headers(self._reader.refusals_for(key))
+            headers |= pinned_headers(self._reader.term(key))
         if encoded.version is not None:
             headers["X-Vortex-Version"] = encoded.version
             headers |= without_files(key, self._reader.names_in)

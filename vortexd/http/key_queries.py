@@ -11,24 +11,33 @@ from ..auth import Right
 from ..core import names
 from ..core.errors import RemoteError
 from ..core.model import Config, Key, Names
+from ..core.text import rfc3339
 from .endpoint import Request, Response, etag_of, is_known
 
 if TYPE_CHECKING:
     from werkzeug.datastructures import MIMEAccept
 
+    from ..core.term import Term
+
 # A misspelt application gets the configuration that all applications share. This header shows that it has no own files.
 WITHOUT_FILES = "X-Vortex-Without-Files"
+# The key is pinned, and until when.
+PINNED = "Vortexd-Pinned"
 # The number of segments before the key: /api/v1/<question>
 _BEFORE = 3
 
 
-class Labelled(Protocol):
-    """The part of the pipeline that every request about a key needs."""
+class HasDefault(Protocol):
+    """Knows the default label."""
 
     @property
     def default_label(self) -> str | None:
         """The label of a request that names none; None until the first complete state is served."""
         ...
+
+
+class Labelled(HasDefault, Protocol):
+    """The part of the pipeline that every request about a key needs."""
 
     async def read(self, key: Key) -> Config:
         """The current configuration of a key."""
@@ -39,8 +48,11 @@ class Labelled(Protocol):
         ...
 
 
-def key_of(request: Request, line: Labelled) -> Key:
+def key_of(request: Request, line: HasDefault, right: Right | None = Right.READ) -> Key:
     """Parse the key of `/api/v1/<question>/{application}/{profiles}[/{label}]`, and check that the owner may read it.
+
+    Args:
+        right: The right that the owner needs for the key, or None.
 
     Raises:
         RemoteError: 400, 401, 403, 404 or 503.
@@ -53,7 +65,8 @@ def key_of(request: Request, line: Labelled) -> Key:
         raise RemoteError("starting", 503, {"Retry-After": "1"})
     labels = names.labels(label[0]) if label else line.default_label
     key = Key(names.application(application), names.profile(profile), labels)
-    request.owner.authorize(Right.READ, key)
+    if right is not None:
+        request.owner.authorize(right, key)
     return key
 
 
@@ -68,6 +81,13 @@ def without_files(key: Key, names_in: Callable[[str], Names]) -> dict[str, str]:
     known = [names_in(label) for label in key.labels]
     found = [name for name in key.applications if not any(names.has_file_of(name) for names in known)]
     return {WITHOUT_FILES: ",".join(found)} if found else {}
+
+
+def pinned_headers(term: "Term | None") -> dict[str, str]:
+    """Make the header of a key that is pinned. If it isn't, there is no header."""
+    if term is None:
+        return {}
+    return {PINNED: "true" if term.until is None else f"until={rfc3339(term.until, 'seconds')}"}
 
 
 def accepted(request: Request, offered: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ from .configuration import Configuration, ReadsConfig
 from .endpoint import Endpoint, Headers
 from .health import Health, MetricsPage, Ready, UpgradeOnly
 from .openapi import OpenApi
-from .status import ClusterReports, Reports, Status
+from .status import ClusterReports, PinReports, Reports, Status
 from .whoami import WhoAmI
 
 # First segments that no application can have, because an endpoint uses them, or may use them in a later version.
@@ -125,6 +125,7 @@ def standard_routes(
     settings: HttpSettings | None = None,
     is_open: Callable[[], bool] = lambda: False,
     cluster: ClusterReports | None = None,
+    pins: PinReports = list,
 ) -> Routes:
     """Make the router of a daemon.
 
@@ -135,6 +136,7 @@ def standard_routes(
         settings: The section [http]. If it is None, the defaults are used.
         is_open: Returns whether the server requires no token.
         cluster: Returns the state of the cluster. None if there is no cluster.
+        pins: Returns the JSON objects of the pins.
     """
     return Routes(
         [
@@ -142,7 +144,7 @@ def standard_routes(
             Health(),
             Ready(reader, reports),
             MetricsPage(metrics, peers),
-            Status(reports, reader, peers, cluster),
+            Status(reports, reader, peers, cluster, pins),
             UpgradeOnly(reader),
             WhoAmI(),
         ],

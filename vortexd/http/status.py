@@ -15,11 +15,13 @@ from ..source.kinds import KINDS
 from .broken import held_back_members, members
 from .endpoint import Endpoint, Request, Response
 from .operation import ok, operation
+from .pins import PIN
 from .schemas import BROKEN, COUNT, FINDING, TEXT, TIME, Operations, Schema, a_list, an_object, nullable, optional, ref
 from .spring.environment import V1
 
 Reports = Callable[[], Sequence[SourceReport]]
 ClusterReports = Callable[[], ClusterReport]
+PinReports = Callable[[], list[dict[str, Any]]]
 
 # At most this many broken files, and as many unfinished ones, are listed for one source. All of them are counted.
 _SHOWN_FILES = 100
@@ -97,18 +99,23 @@ _GATE = a_list(
         findings=a_list(FINDING),
     )
 )
-_WORKER = optional(an_object(sources=a_list(_REPORT), gate=_GATE, cluster=_CLUSTER), "gate", "cluster")
+_PINS = a_list(an_object(**PIN))
+_WORKER = optional(
+    an_object(sources=a_list(_REPORT), gate=_GATE, pins=_PINS, cluster=_CLUSTER), "gate", "pins", "cluster"
+)
 _SCHEMAS: dict[str, Schema] = {
     "Status": optional(
         an_object(
             sources=a_list(_REPORT),
             gate=_GATE,
+            pins=_PINS,
             cluster=_CLUSTER,
             worker=COUNT,
             workers={"type": "object", "additionalProperties": _WORKER},
             workers_silent=COUNT,
         ),
         "gate",
+        "pins",
         "cluster",
         "worker",
         "workers",
@@ -133,7 +140,11 @@ class Status(Endpoint):
     the files that were published before they were complete.
     Workers read sources independently. The member `workers` has the answers of the other workers. They don't list the keys
     that broken files hold back. The member `gate` has the labels that the gate holds back, and is absent if there is none.
+    The member `pins` has the keys that are pinned, and is absent if there is none.
     The member `cluster` is absent if there is no cluster.
+
+    Args:
+        pins: Returns the JSON objects of the pins.
     """
 
     route: ClassVar = "/status"
@@ -144,9 +155,15 @@ class Status(Endpoint):
     schemas: ClassVar = _SCHEMAS
 
     def __init__(
-        self, reports: Reports, files: Files, peers: Peers | None = None, cluster: ClusterReports | None = None
+        self,
+        reports: Reports,
+        files: Files,
+        peers: Peers | None = None,
+        cluster: ClusterReports | None = None,
+        pins: PinReports = list,
     ) -> None:
         self._cluster = cluster
+        self._pins = pins
         self._reports = reports
         self._files = files
         self._peers = peers or Peers()
@@ -171,6 +188,8 @@ class Status(Endpoint):
         said: dict[str, Any] = {"sources": [_members(each, broken) for each in self._reports()]}
         if refusals := self._files.refusals:
             said["gate"] = [refusal_members(refusals[label]) for label in sorted(refusals)[:_SHOWN_LABELS]]
+        if pins := self._pins():
+            said["pins"] = pins
         if self._cluster is not None:
             said["cluster"] = _cluster_members(self._cluster())
         return said

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from ..core.model import ClusterReport, SourceReport
 from .publication import Publication
-from .series import Cluster, Connections, Counter, Delays, Fleet, Gauge, LabelledDelays, Series, Sources
+from .series import Cluster, Connections, Counter, Delays, Fleet, Gauge, LabelledDelays, Pins, Series, Sources
 
 S = TypeVar("S", bound=Series)
 # vortexd promises 50 ms for 1,000 clients.
@@ -101,6 +101,10 @@ class Metrics:
     def watch_cluster(self, report: Callable[[], ClusterReport]) -> None:
         """Collect the state of the cluster at each scrape. Without a cluster there are no such metrics."""
         self._shown(Cluster(report))
+
+    def watch_pins(self, totals: Callable[[], tuple[int, float | None]]) -> None:
+        """Collect the number of pins, and the earliest end of one, at each scrape."""
+        self._shown(Pins(totals))
 
     def watch_tasks(self, count: Callable[[], int]) -> None:
         """Collect the number of tasks at each scrape."""

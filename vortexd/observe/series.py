@@ -222,6 +222,23 @@ class Fleet:
         yield instances
 
 
+class Pins:
+    """The number of pins and the earliest end of one, read at each scrape. If no pin has an end, there is no such sample."""
+
+    def __init__(self, totals: Callable[[], tuple[int, float | None]]) -> None:
+        self._totals = totals
+
+    def collect(self) -> Iterator[Family]:
+        """See `Series`."""
+        count, end = self._totals()
+        pins = Family("vortexd_pins", "Keys that are pinned", "gauge")
+        pins.add(count)
+        ends = Family("vortexd_pin_end_timestamp_seconds", "When the next pin ends", "gauge")
+        if end is not None:
+            ends.add(end)
+        yield from (pins, ends)
+
+
 class Cluster:
     """The state of the store and of the nodes, as this process sees them, and the number of hints; read at each scrape."""
 
