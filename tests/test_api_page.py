@@ -5,7 +5,6 @@ import json
 import re
 from pathlib import Path
 
-import attrs
 import pytest
 
 from tests.fakes import KEY, config
@@ -13,6 +12,7 @@ from tests.http.described import ENDPOINTS
 from vortexd.core.diff import patch_between
 from vortexd.core.model import Change, Json, Origin
 from vortexd.core.patterns import Pattern
+from vortexd.core.term import PinnedConfig, Term
 from vortexd.http.monitor import MOST_UNKNOWN
 from vortexd.http.provider_events import EVENTS, PINGS
 from vortexd.http.routes import RESERVED
@@ -44,7 +44,10 @@ def said() -> list[dict[str, object]]:
     """Each message that the server can say, with all the members it can have."""
     document: dict[str, Json] = {"name": "x" * 100, "size": 1}
     old = config(KEY, dict(document))
-    new = attrs.evolve(config(KEY, document | {"size": 2}), origin=Origin("c" * 40, "Ann", NOW))
+    unpinned = config(KEY, document | {"size": 2})
+    new = PinnedConfig(
+        KEY, unpinned.version, unpinned.body, (), origin=Origin("c" * 40, "Ann", NOW), pinned=Term(1.0, 2.0)
+    )
     change = Change(KEY, old, new, patch_between(old, new))
     texts = [
         messages.hello("id", "vortexd", 30, 10, "config_snapshot", NOW),

@@ -115,5 +115,5 @@ def test_the_core_does_what_a_transcript_says(path: Path) -> None:
 def test_there_are_transcripts_and_each_says_what_it_is_about() -> None:
     abouts = [json.loads(path.read_text().partition("\n")[0])["about"] for path in DIRECTORY.glob("*.jsonl")]
 
-    assert 107 == len(abouts)
+    assert 108 == len(abouts)
     assert all(abouts)
