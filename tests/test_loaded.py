@@ -154,6 +154,8 @@ LATE = [
     "vortexd.pins.file",
     "vortexd.pins.keeper",
     "vortexd.pins.pin",
+    "vortexd.pins.shared",
+    "vortexd.pins.shelf",
     "vortexd.pipeline.pin_targets",
     "vortexd.pipeline.pinning",
     # Commands that don't serve.
@@ -186,6 +188,7 @@ LATE = [
     "vortexd.cluster.late_labels",
     "vortexd.cluster.membership",
     "vortexd.cluster.node",
+    "vortexd.cluster.pins",
     "vortexd.cluster.positions",
     "vortexd.cluster.published",
     "vortexd.cluster.published.checks",

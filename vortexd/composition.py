@@ -182,8 +182,18 @@ class Parts:
     @property
     def publish(self) -> Publish:
         """Publishes a tree at this server and then, if this node leads its cluster and is set to, in the cluster."""
-        publish: Publish = self.stages.publisher.publish
-        return publish if self.cluster is None else self.cluster.publishing(publish, self._served_tree)
+        if self.cluster is None:
+            return self.publish_here
+        return self.cluster.publishing(self.publish_here, self._served_tree)
+
+    @property
+    def publish_here(self) -> Publish:
+        """Publishes a tree at this server. In a cluster, the first publication waits a limited time for the cluster's pins."""
+        return self.stages.publisher.publish if self.cluster is None else self._publish_pinned
+
+    async def _publish_pinned(self, tree: Tree) -> None:
+        await self.pins.wait_known()
+        await self.stages.publisher.publish(tree)
 
     def _served_tree(self) -> Tree | None:
         served = self.stages.store.served
@@ -215,7 +225,8 @@ def build(settings: Settings, files: NamedFiles, read: Callable[[], Settings], p
     websockets = _websockets(settings, stages, metrics, gate, listener)
     metrics.watch_tasks(lambda: trio.lowlevel.current_statistics().tasks_living)
     cluster = _cluster(settings, stages, metrics, process.peers)
-    pins = LatePinKeeper(stages.publisher, process.pins, audit, process.peers, time.time)
+    records = cluster.pins if cluster is not None else None
+    pins = LatePinKeeper(stages.publisher, process.pins, audit, process.peers, time.time, records)
     metrics.watch_pins(lambda: pins.totals)
     monitor = Monitor(
         stages.sources,
@@ -300,7 +311,7 @@ def _cluster(settings: Settings, stages: Stages, metrics: Metrics, peers: Peers)
     from .cluster.node import Node
     from .http.fleet_counts import FleetCounts
 
-    name = _node_name(settings)
+    name = node_name(settings.cluster, socket.gethostname())
     counts = FleetCounts(stages.fleet, time.time, peers)
     sources, is_member = stages.sources, peers.number == 0
     node = Node(settings.cluster, name, __version__, sources, is_member=is_member, counts=counts.collect)
@@ -308,10 +319,6 @@ def _cluster(settings: Settings, stages: Stages, metrics: Metrics, peers: Peers)
     stages.order.number_by(node.numbering)
     metrics.watch_cluster(node.report)
     return node
-
-
-def _node_name(settings: Settings) -> str:
-    return node_name(settings.cluster, socket.gethostname())
 
 
 def _stand_in(settings: Settings, sources: Sources, cluster: "Node | None") -> "StandIn | None":
@@ -459,7 +466,7 @@ def _routes(
             AuditLog(audit, peers),
             GateEndpoint(stages.reader, stages.publisher, audit, peers),
             RollBack(rollbacks, stages.reader, audit, metrics, peers),
-            Pins(pins, stages.reader, _node_name(in_force.settings) if cluster is not None else None),
+            Pins(pins, stages.reader),
             LiftedPin(pins, stages.reader),
             *encryption_endpoints(keyring),
             console(is_served=in_force.settings.console.enabled),

@@ -121,7 +121,7 @@ class Daemon:
             async with trio.open_nursery() as root:
                 root.start_soon(partial(self._stages.sources.run, self._parts.publish), name="sources")
                 if self._parts.stand_in is not None:
-                    root.start_soon(self._parts.stand_in.run, self._stages.publisher.publish, name="stand-in")
+                    root.start_soon(self._parts.stand_in.run, self._parts.publish_here, name="stand-in")
                 root.start_soon(self._stages.publisher.run)
                 root.start_soon(self._stages.collector.run)
                 root.start_soon(self._stages.accepted.run)

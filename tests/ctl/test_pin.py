@@ -62,12 +62,11 @@ def test_a_pin_without_an_end_says_how_to_lift_it(capsys: pytest.CaptureFixture[
     assert ("", None) == (body["to"], body["seconds"])
 
 
-def test_a_pin_of_one_node_and_one_that_is_not_served_say_so(capsys: pytest.CaptureFixture[str]) -> None:
-    _, out, _, _ = put(capsys, (201, pin(node="n1", served=False)), "billing:prod:main", "--reason", "x")
+def test_a_pin_that_is_not_served_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _, _ = put(capsys, (201, pin(served=False)), "billing:prod:main", "--reason", "x")
 
     assert out.splitlines()[2:] == [
         "billing:prod:main isn't served from its pin: a label is gone, or the files of the pin can't be used",
-        "a pin counts only for its node of the cluster, here n1; for another node, repeat the command with its --server",
     ]
 
 
@@ -79,9 +78,9 @@ def test_without_a_label_the_server_takes_its_own(capsys: pytest.CaptureFixture[
 
 
 def test_programs_get_the_pin(capsys: pytest.CaptureFixture[str]) -> None:
-    _, out, _, _ = put(capsys, (201, pin(node="n1")), "billing:prod:main", "--reason", "x", "--json")
+    _, out, _, _ = put(capsys, (201, pin(more=1)), "billing:prod:main", "--reason", "x", "--json")
 
-    assert pin(node="n1") == json.loads(out)
+    assert pin(more=1) == json.loads(out)
 
 
 def test_an_answer_controls_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -56,30 +56,28 @@ def test_pins_are_a_table_in_the_order_of_their_keys(
 
 
 NONE = "no configuration that the token may read is pinned\n"
-NODE = "a pin counts only for its node of the cluster, here n\\x1b1; for another node, repeat the command with its --server\n"
 
 
 def test_no_pins_are_a_sentence(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert (0, NONE, "") == listed(capsys, monkeypatch, (200, {"pins": []}))
-    assert (0, NONE + NODE, "") == listed(capsys, monkeypatch, (200, {"pins": [], "node": "n\x1b1"}))
 
 
-def test_pins_that_are_not_served_and_the_node_of_a_cluster_are_named(
+def test_pins_that_are_not_served_are_named(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answer = {"pins": [pin(served=True), pin("a:\x1b:main", served=False)], "node": "n\x1b1"}
+    answer = {"pins": [pin(served=True), pin("a:\x1b:main", served=False)]}
     _, out, _ = listed(capsys, monkeypatch, (200, answer))
 
     lost = "a:\\x1b:main isn't served from its pin: a label is gone, or the files of the pin can't be used\n"
-    assert out.endswith(f"x1b[2J 7\n{lost}{NODE}")
+    assert out.endswith(f"x1b[2J 7\n{lost}")
 
 
 def test_programs_get_one_object(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    answer = {"pins": [pin("b:prod:main"), pin("a:prod:main")], "node": "n1"}
+    answer = {"pins": [pin("b:prod:main"), pin("a:prod:main")], "more": 1}
     status, out, _ = listed(capsys, monkeypatch, (200, answer), "--json")
 
     assert (0, 1) == (status, out.count("\n"))
-    assert {"pins": [pin("a:prod:main"), pin("b:prod:main")], "node": "n1"} == json.loads(out)
+    assert {"pins": [pin("a:prod:main"), pin("b:prod:main")], "more": 1} == json.loads(out)
     assert (0, '{"pins": []}\n', "") == listed(capsys, monkeypatch, (200, {"pins": []}), "--json")
 
 

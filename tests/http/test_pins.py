@@ -67,10 +67,10 @@ def tree(text: str) -> Tree:
 
 
 @asynccontextmanager
-async def pinning(directory: Path, gate: Gate | None = None, node: str | None = None) -> AsyncIterator[Pinning]:
+async def pinning(directory: Path, gate: Gate | None = None) -> AsyncIterator[Pinning]:
     whole, audit = Wired(), NotedAudit()
     keeper = PinKeeper(whole.publisher, directory, audit, Peers(), lambda: 1_000.0)
-    more = [Pins(keeper, whole.reader, node), LiftedPin(keeper, whole.reader)]
+    more = [Pins(keeper, whole.reader), LiftedPin(keeper, whole.reader)]
     async with trio.open_nursery() as nursery, serving(gate=gate, more=more, reader=whole.reader) as http:
         await keeper.load()
         nursery.start_soon(keeper.run)
@@ -248,14 +248,6 @@ async def test_a_pin_that_can_not_be_written_is_refused(tmp_path: Path) -> None:
         assert 503 == answered.status
         assert b"the pins can't be read or written" in answered.body
         assert "vortexd-pinned" not in (await found.http.ask("/shop/dev")).headers
-
-
-async def test_in_a_cluster_the_answers_name_the_node_for_which_the_pin_counts(tmp_path: Path) -> None:
-    async with pinning(tmp_path / "pins", node="n1") as found:
-        await found.publish("a: 1")
-        said, listed = orjson.loads((await found.put()).body), orjson.loads((await found.http.ask(PATH)).body)
-    assert ("n1", "n1") == (said["node"], listed["node"])
-    assert [] == problems("Pin", said) + problems("Pins", listed)
 
 
 def tokens(**rights: list[str]) -> tuple[Gate, dict[str, str]]:

@@ -18,8 +18,9 @@ from vortexd.audit import Actor, Outcome
 from vortexd.core.errors import RemoteError
 from vortexd.core.model import Files, Key
 from vortexd.pins.file import FILE, GivenUp, PinsFile
-from vortexd.pins.keeper import AGAIN, CLOCK, DISK_PATIENCE, MOST_WAITING, PATIENCE, START_PATIENCE, PinKeeper
+from vortexd.pins.keeper import AGAIN, CLOCK, MOST_WAITING, PATIENCE, START_PATIENCE, PinKeeper
 from vortexd.pins.pin import MOST_PINS, Pin
+from vortexd.pins.shelf import DISK_PATIENCE
 from vortexd.process.peers import Answers, Peers
 
 SHOP, OTHER = Key("shop", "dev", "main"), Key("other", "dev", "main")
@@ -484,8 +485,6 @@ async def test_a_pin_ends_although_the_file_can_not_be_written_and_the_file_foll
 async def test_a_disk_that_hangs_refuses_the_change_in_time(
     autojump_clock: MockClock, kept: Kept, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept.keeper._file = PinsFile(Path("/nonexistent"))
-
     async def hanging(*_: Any, **__: Any) -> Any:
         await trio.sleep_forever()
 

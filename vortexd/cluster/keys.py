@@ -8,7 +8,9 @@ import attrs
 
 from ..settings.cluster import is_node
 
-MEMBERS, ALIVE, HINTS, FLEET, ORDER = "members/", "alive/", "hints/", "fleet/", "order/"
+MEMBERS, ALIVE, HINTS, FLEET, ORDER, PINS = "members/", "alive/", "hints/", "fleet/", "order/", "pins/"
+
+_DIGITS = frozenset("0123456789abcdef")
 
 
 @attrs.frozen
@@ -69,6 +71,19 @@ class Keys:
     def is_numbered(self, key: str) -> bool:
         """Return whether an entry is the one of the numbered publications of a label."""
         return key.startswith(self.prefix + ORDER)
+
+    def pin(self, name: str) -> str:
+        """The record of a pin, without a lease.
+
+        Args:
+            name: As in `pin_of`.
+        """
+        return f"{self.prefix}{PINS}{name}"
+
+    def pin_of(self, key: str) -> str:
+        """Return the name of the pin that an entry is for: 32 hexadecimal digits. Return "" if it isn't such an entry."""
+        name = key.removeprefix(self.prefix + PINS) if key.startswith(self.prefix + PINS) else ""
+        return name if len(name) == 32 and set(name) <= _DIGITS else ""
 
     def summary(self, node: str, number: int) -> str:
         """A part of a node's summary, under its lease."""

@@ -29,6 +29,7 @@ from .generations import Commits, Generations
 from .hints import Hints, Looking
 from .keys import Keys
 from .membership import Membership
+from .pins import SharedPins
 from .published.newest import Newest
 from .published.publisher import Publisher
 from .questions import Questions
@@ -117,6 +118,7 @@ class Node:
         self._roster = Roster(self._keys, around.monotonic, self._warnings)
         process = secrets.token_hex(8)
         self._newest = Newest(self._keys, self._warnings)
+        self._pins = SharedPins(self._keys, self._warnings)
         self._hints = Hints(self._keys, name, process, sources, self._state, self._warnings, around.uniform, around.now)
         record = Member(name, settings.advertise, rfc3339(around.now()), version, SERVING, settings.publish)
         self._membership = (
@@ -205,6 +207,11 @@ class Node:
     def numbering(self) -> Generations:
         """Numbers the publications of this process."""
         return self._generations
+
+    @property
+    def pins(self) -> SharedPins:
+        """The records of pins that all nodes share."""
+        return self._pins
 
     def drain(self) -> None:
         """Tell the other nodes that this one drains. When `run` is cancelled, the node leaves the cluster."""
@@ -347,11 +354,13 @@ class Node:
                 if self._summary is not None:
                     nursery.start_soon(self._summary.run, engine)
                 self._engine = engine
+                self._pins.use(engine)
                 if self._publisher is not None:
                     nursery.start_soon(self._publisher.run, engine)
                 await self._follow(engine)
         finally:
             self._engine = None
+            self._pins.use(None)
             with trio.CancelScope(shield=True, deadline=trio.current_time() + _FAREWELL), suppress(EngineError):
                 await engine.aclose()
 
@@ -379,6 +388,7 @@ class Node:
                         self._fleet.take(batch.events)
                         self._hints.take(batch.events)
                         self._newest.take(batch.events)
+                        self._pins.take(batch.events)
                         self._generations.take(batch.events, batch.revision)
                         self._tell_membership()
             except Compacted as error:
@@ -398,6 +408,7 @@ class Node:
         self._fleet.read(reading.entries)
         self._hints.read(reading.entries)
         self._newest.read(reading.entries)
+        self._pins.read(reading)
         self._generations.read(reading)
         self._tell_membership()
         if self._summary is not None:

@@ -67,4 +67,4 @@ def _lines(pin: Mapping[str, Any]) -> Iterator[str]:
         yield printable(f"it stays pinned until you lift the pin: vortexctl unpin {key}")
     else:
         yield f"the pin ends at {local_and_utc(pin['until'])}"
-    yield from remarks([pin], pin.get("node"))
+    yield from remarks([pin])

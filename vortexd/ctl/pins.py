@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
         answer = server.get(PATH).json()
     try:
         pins = sorted(answer["pins"], key=name_of)
-        lines = list(_lines(pins, answer.get("node"), time.time()))
+        lines = list(_lines(pins, time.time()))
     except MISREAD:
         raise other(server) from None
     print(json.dumps({**answer, "pins": pins}) if arguments.json else "\n".join(lines))
@@ -48,25 +48,21 @@ def name_of(pin: Mapping[str, Any]) -> str:
     return ":".join(names)
 
 
-def remarks(pins: Sequence[Mapping[str, Any]], node: str | None) -> Iterator[str]:
-    """Yield a line for each pin that the server can't serve, and one if the pins count only for a node of a cluster."""
+def remarks(pins: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield a line for each pin that the server can't serve."""
     for pin in pins:
         if not pin.get("served", True):
             yield printable(
                 f"{name_of(pin)} isn't served from its pin: a label is gone, or the files of the pin can't be used"
             )
-    if node is not None:
-        yield printable(
-            f"a pin counts only for its node of the cluster, here {node}; for another node, repeat the command with its --server"
-        )
 
 
-def _lines(pins: Sequence[Mapping[str, Any]], node: str | None, now: float) -> Iterator[str]:
+def _lines(pins: Sequence[Mapping[str, Any]], now: float) -> Iterator[str]:
     if pins:
         yield from aligned([_HEAD, *(_row(pin, now) for pin in pins)])
     else:
         yield "no configuration that the token may read is pinned"
-    yield from remarks(pins, node)
+    yield from remarks(pins)
 
 
 def _row(pin: Mapping[str, Any], now: float) -> tuple[str, ...]:

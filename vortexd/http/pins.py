@@ -1,6 +1,6 @@
 """`/api/v1/pins`: the keys that are frozen at a document. Tokens with `admin` put pins and lift them.
 
-A pin counts for this server, with all its workers. In a cluster, the other nodes don't know it.
+A pin counts for this server with all its workers and, in a cluster, for all nodes.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,7 +29,6 @@ from .schemas import (
     a_list,
     an_object,
     nullable,
-    optional,
     ref,
 )
 from .spring.environment import V1
@@ -59,8 +58,8 @@ PIN: dict[str, Schema] = {
     "served": {"type": "boolean"},
 }
 _SCHEMAS: dict[str, Schema] = {
-    "Pin": optional(an_object(**PIN, node=TEXT), "node"),
-    "Pins": optional(an_object(pins=a_list(ref("Pin")), node=TEXT), "node"),
+    "Pin": an_object(**PIN),
+    "Pins": an_object(pins=a_list(ref("Pin"))),
     "NewPin": an_object(
         application=PATHS,
         profile=PROFILES,
@@ -141,7 +140,6 @@ class Pins(Endpoint):
     """Lists the pins of the keys that a token may read. POST puts one; that needs `admin`.
 
     Args:
-        node: The name of this node of a cluster, or None if there is no cluster.
     """
 
     route: ClassVar = "/api/v1/pins"
@@ -155,17 +153,16 @@ class Pins(Endpoint):
     }
     schemas: ClassVar = _SCHEMAS
 
-    def __init__(self, keeper: Pinning, reader: Pinnable, node: str | None = None) -> None:
+    def __init__(self, keeper: Pinning, reader: Pinnable) -> None:
         self._keeper = keeper
         self._reader = reader
-        self._node: dict[str, str] = {} if node is None else {"node": node}
 
     async def answer(self, request: Request) -> Response:
         """See `Endpoint`."""
         if request.method == "POST":
             return await self._put(request)
         pins = [each for each in self._keeper.pins if request.owner.may(Right.READ, each.key)]
-        said = {"pins": [pin_members(each, self._reader.term) for each in pins], **self._node}
+        said = {"pins": [pin_members(each, self._reader.term) for each in pins]}
         return Response(body=orjson.dumps(said))
 
     async def _put(self, request: Request) -> Response:
@@ -180,7 +177,7 @@ class Pins(Endpoint):
         target = await self._reader.pin_target(key, said["to"])
         files = target.version, target.commit, target.labels
         pin = await self._keeper.put(key, *files, reason, seconds, request.actor)
-        return Response(201, orjson.dumps(pin_members(pin, self._reader.term) | self._node))
+        return Response(201, orjson.dumps(pin_members(pin, self._reader.term)))
 
 
 class LiftedPin(Endpoint):

@@ -73,6 +73,30 @@ class PinsFile:
         with self._locked():
             return self._usable()
 
+    def store(self) -> str:
+        """Return the store that the file is a copy of, as in `copy`. Return "" if it isn't a copy, or can't be read."""
+        try:
+            found = orjson.loads(private_files.read(self._file, self._max_bytes))
+            return _text(found.get("store", ""))
+        except (OSError, ValueError, TypeError, AttributeError):
+            return ""
+
+    def copy(self, pins: Sequence[Pin], store: str) -> None:
+        """Replace the pins by those of a cluster. Without any pin, no file is made.
+
+        Args:
+            store: The identity of the cluster's store.
+
+        Raises:
+            OSError: The file can't be read or written. Nothing has changed.
+        """
+        if not pins and not self._file.exists():
+            return
+        self._make_directory()
+        with self._locked():
+            if [each.id for each in self._usable()] != [each.id for each in pins] or self.store() != store:
+                self._replace(pins, store)
+
     def change(self, change: Change, given_up: threading.Event) -> list[Pin]:
         """Change the pins, and return them once they are on the disk.
 
@@ -84,20 +108,15 @@ class PinsFile:
             OSError: The file can't be read or written. Nothing has changed.
             GivenUp: The event was set.
         """
-        for each in (self._directory.parent, self._directory):
-            each.mkdir(mode=0o700, parents=True, exist_ok=True)
-        private_files.check_private(self._directory)
+        self._make_directory()
         with self._locked():
             before = self._usable()
             after = list(change(before))
             if after == before:
                 return after
-            content = encode(after)
-            if len(content) > self._max_bytes:
-                raise TooLarge(0, f"all pins together would take more than {self._max_bytes} bytes")
             if given_up.is_set():
                 raise GivenUp
-            private_files.replace(self._file, content)
+            self._replace(after)
             try:
                 private_files.sync(self._directory)
             except OSError:
@@ -105,6 +124,17 @@ class PinsFile:
                 private_files.replace(self._file, encode(before))
                 raise
             return after
+
+    def _make_directory(self) -> None:
+        for each in (self._directory.parent, self._directory):
+            each.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_files.check_private(self._directory)
+
+    def _replace(self, pins: Sequence[Pin], store: str = "") -> None:
+        content = encode(pins, store)
+        if len(content) > self._max_bytes:
+            raise TooLarge(0, f"all pins together would take more than {self._max_bytes} bytes")
+        private_files.replace(self._file, content)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -142,9 +172,14 @@ class PinsFile:
         return parse(private_files.read(self._file, self._max_bytes))
 
 
-def encode(pins: Sequence[Pin]) -> bytes:
-    """Encode pins as the content of the file."""
-    return orjson.dumps({"format": FORMAT, "pins": [_pin_members(each) for each in pins]})
+def encode(pins: Sequence[Pin], store: str = "") -> bytes:
+    """Encode pins as the content of the file.
+
+    Args:
+        store: As in `PinsFile.copy`, or "".
+    """
+    copied = {"store": store} if store else {}
+    return orjson.dumps({"format": FORMAT, **copied, "pins": [_pin_members(each) for each in pins]})
 
 
 def parse(content: bytes) -> list[Pin] | str:

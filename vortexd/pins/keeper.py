@@ -8,35 +8,35 @@ The invariant: one task does all work, one piece after the other. So a client th
 two people can't pin the same key. Every wait for the disk has a deadline.
 """
 
-import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol
 from uuid import uuid4
 
 import attrs
 import structlog
 import trio
 
-from ..aio import threads
 from ..audit import Actor, Audit, Outcome
 from ..core.errors import RemoteError
 from ..core.model import Files, Key
 from ..core.term import Term
 from ..core.text import rfc3339
 from ..process.peers import Peers
-from ..state import private_files
 from .changes import already, with_pin, without_pin
-from .file import GivenUp, PinsFile
+from .file import PinsFile
 from .pin import Pin
+from .shelf import Shelf, slow, unavailable
+
+if TYPE_CHECKING:
+    from .shared import Records
 
 log = structlog.get_logger()
-T = TypeVar("T")
 
-# Seconds to wait for the disk, and at a start.
-DISK_PATIENCE, START_PATIENCE = 3.0, 5.0
+# Seconds to wait for the disk at a start, and for the pins of the cluster before the first publication.
+START_PATIENCE, CLUSTER_PATIENCE = 5.0, 2.0
 # Seconds that a client waits for its change. Most of it is for a publication that is under way.
 PATIENCE = 30.0
 # The most changes that wait.
@@ -82,6 +82,7 @@ class PinKeeper:
         now: Returns the seconds since the epoch.
         new_id: Makes the id of a pin.
         file: The file, for tests. The default is the one in `directory`.
+        records: The records that all nodes share, if this server belongs to a cluster.
     """
 
     def __init__(
@@ -93,15 +94,14 @@ class PinKeeper:
         now: Callable[[], float],
         new_id: Callable[[], str] = lambda: str(uuid4()),
         file: PinsFile | None = None,
+        records: "Records | None" = None,
     ) -> None:
         self._publications = publications
         self._audit = audit
         self._peers = peers
         self._now = now
         self._new_id = new_id
-        self._file = file or (PinsFile(directory) if directory is not None else None)
-        # The disk may hang, so this work has a thread of its own.
-        self._threads = trio.CapacityLimiter(1)
+        self._shelf = _shelf(directory, file, records, self._outdate, now, is_first=peers.number == 0)
         # The pins of the file. Those that have ended aren't in force.
         self._pins: Sequence[Pin] = ()
         # The ids of the pins of the file that the publisher has, and of those whose end is reported.
@@ -109,10 +109,9 @@ class PinKeeper:
         self._reported: set[str] = set()
         self._work: deque[_Work] = deque()
         self._woken = trio.Event()
-        self._is_outdated = False
         # Whether other workers may not have heard of the last change.
         self._is_untold = False
-        self._is_warned = False
+        self._known = trio.Event()
         self._peers.answer("pins", self.hear)
 
     @property
@@ -146,7 +145,13 @@ class PinKeeper:
         with trio.move_on_after(START_PATIENCE) as scope:
             await self._read()
         if scope.cancelled_caught:
-            self._warn_unread(_slow(START_PATIENCE))
+            self._shelf.warn_unread(slow(START_PATIENCE))
+
+    async def wait_known(self) -> None:
+        """Wait until the pins of the cluster are in force, for a limited time, and once. Without a cluster, it doesn't wait."""
+        with trio.move_on_after(CLUSTER_PATIENCE):
+            await self._known.wait()
+        self._known.set()
 
     async def run(self) -> None:
         """Do all work. Never returns."""
@@ -159,7 +164,7 @@ class PinKeeper:
             await self._end_by_time()
             while self._work:
                 await self._do(self._work.popleft())
-            if self._is_outdated:
+            if self._shelf.is_outdated:
                 await self._read()
             if was_untold and self._is_untold:
                 await self._tell()
@@ -168,7 +173,7 @@ class PinKeeper:
         """Return the seconds until there is something to do, or to look at the clock."""
         now = self._now()
         ends = [each.term.until - now for each in self._pins if each.term.until is not None]
-        longest = AGAIN if self._is_outdated or self._is_untold else CLOCK if ends else float("inf")
+        longest = AGAIN if self._shelf.is_outdated or self._is_untold else CLOCK if ends else float("inf")
         # If a pin has ended, the file can't be written now.
         return min([longest, *(each for each in ends if each > 0)])
 
@@ -189,7 +194,7 @@ class PinKeeper:
             RemoteError: It isn't done.
         """
         if len(self._work) >= MOST_WAITING:
-            raise _unavailable("too many changes of pins wait; try again")
+            raise unavailable("too many changes of pins wait; try again")
         work = _Work(do)
         self._work.append(work)
         self._wake()
@@ -203,16 +208,19 @@ class PinKeeper:
             raise work.error
         if not work.ended.is_set():
             begun = "it may still be done; see the list of pins" if work.has_begun else "nothing has changed"
-            raise _unavailable(f"the change isn't done after {PATIENCE:g} s; {begun}")
+            raise unavailable(f"the change isn't done after {PATIENCE:g} s; {begun}")
 
     def _wake(self) -> None:
         self._woken.set()
 
     def hear(self, _: str) -> str:
         """Read the file soon, because another worker has changed it."""
-        self._is_outdated = True
-        self._wake()
+        self._outdate()
         return ""
+
+    def _outdate(self) -> None:
+        self._shelf.is_outdated = True
+        self._wake()
 
     async def _tell(self) -> None:
         """Let the other workers read the file. If one doesn't answer, it is told again later."""
@@ -284,7 +292,7 @@ class PinKeeper:
         """Change the file, put its pins in force, and record the act. An act that isn't done is recorded, too."""
         target = str(key)
         try:
-            pins = await self._write(change)
+            pins = await self._shelf.write(change)
         except RemoteError as error:
             outcome = Outcome.FAILED if error.status == 503 else Outcome.REFUSED
             await self._audit.record(act, actor, target, outcome, error.reason, **details)
@@ -309,7 +317,7 @@ class PinKeeper:
             return [each for each in pins if each.id not in ids]
 
         try:
-            pins = await self._write(change)
+            pins = await self._shelf.write(change)
         except RemoteError:
             # They stay in the file for now. One worker reports them.
             removed = ended if self._peers.number == 0 else []
@@ -321,6 +329,14 @@ class PinKeeper:
             log.info("pin ended", key=key, version=version, by=each.by, since=_text(each.term.since))
             await self._audit.record(END, _SERVER, key, Outcome.DONE, "its time is over", version=version)
 
+    async def _read(self) -> None:
+        """Read the pins, and put them in force. If they can't be read, those that are in force stay."""
+        pins = await self._shelf.read()
+        if pins is not None and [each.id for each in pins] != self._applied:
+            await self._apply(pins)
+        if self._shelf.is_known:
+            self._known.set()
+
     async def _apply(self, pins: Sequence[Pin]) -> None:
         """Put the pins of the file in force."""
         # Known pins keep their objects, and so their parsed files.
@@ -330,73 +346,23 @@ class PinKeeper:
         await self._publications.pin_by(self.pins)
         self._applied = [each.id for each in pins]
 
-    # The file.
-
-    async def _read(self) -> None:
-        """Read the file, and put its pins in force. If it can't be read, log a warning, and keep the pins."""
-        self._is_outdated = False
-        if self._file is None:
-            return
-        try:
-            pins = await self._on_disk(self._file.read)
-        except RemoteError as error:
-            self._warn_unread(error.reason)
-            return
-        self._is_warned = False
-        if [each.id for each in pins] != self._applied:
-            await self._apply(pins)
-
-    async def _write(self, change: Callable[[Sequence[Pin]], Sequence[Pin]]) -> Sequence[Pin]:
-        """Change the file, and return its pins.
-
-        Raises:
-            RemoteError: It can't be written. Nothing has changed.
-        """
-        if self._file is None:
-            raise _unavailable("the server keeps no state, so a pin wouldn't survive; set server.state_directory")
-        given_up = threading.Event()
-        try:
-            return await self._on_disk(partial(self._file.change, change, given_up))
-        except GivenUp:
-            raise _unavailable(_slow(DISK_PATIENCE)) from None
-        except RemoteError:
-            # A disk that hangs may replace the file later.
-            self._is_outdated = True
-            raise
-        finally:
-            given_up.set()
-
-    async def _on_disk(self, function: Callable[[], T]) -> T:
-        """Run a function in a thread, for a limited time.
-
-        Raises:
-            RemoteError: 503.
-        """
-        with trio.move_on_after(DISK_PATIENCE):
-            try:
-                return await threads.run_sync(function, abandon_on_cancel=True, limiter=self._threads)
-            except OSError as error:
-                raise _unavailable(f"the pins can't be read or written: {private_files.words(error)}") from None
-        raise _unavailable(_slow(DISK_PATIENCE))
-
-    def _warn_unread(self, reason: str) -> None:
-        if not self._is_warned:
-            self._is_warned = True
-            log.warning(
-                "pins not read",
-                reason=reason,
-                consequence="pins that aren't in force yet don't count; all others stay",
-            )
-        self._is_outdated = True
-
 
 def _text(seconds: float | None) -> str:
     return "lifted" if seconds is None else rfc3339(seconds, "seconds")
 
 
-def _slow(seconds: float) -> str:
-    return f"the disk didn't answer within {seconds:g} s"
+def _shelf(
+    directory: Path | None,
+    file: PinsFile | None,
+    records: "Records | None",
+    changed: Callable[[], None],
+    now: Callable[[], float],
+    *,
+    is_first: bool,
+) -> Shelf:
+    if records is None:
+        return Shelf(directory, file)
+    # A server without a cluster doesn't load this module.
+    from .shared import ClusterShelf
 
-
-def _unavailable(reason: str) -> RemoteError:
-    return RemoteError(reason, 503, {"Retry-After": "1"})
+    return ClusterShelf(directory, file, records, changed, is_first=is_first, now=now)

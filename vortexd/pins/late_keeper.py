@@ -1,5 +1,7 @@
 """Loads the keeper of pins once there is a pin. A server without pins doesn't need its memory.
 
+In a cluster the keeper is loaded at the start, because another node may put a pin.
+
 The invariant: from the first pin on, this class only passes everything on to `keeper.PinKeeper`.
 """
 
@@ -16,6 +18,7 @@ from ..process.peers import Peers
 if TYPE_CHECKING:
     from .keeper import PinKeeper, Publications
     from .pin import Pin
+    from .shared import Records
 
 # The name of the file of pins, as `file` has it.
 FILE = "pins.json"
@@ -31,12 +34,14 @@ class LatePinKeeper:
         audit: Audit,
         peers: Peers,
         now: Callable[[], float],
+        records: "Records | None" = None,
     ) -> None:
         self._publications = publications
         self._directory = directory
         self._audit = audit
         self._peers = peers
         self._now = now
+        self._records = records
         self._keeper: PinKeeper | None = None
         self._is_made = trio.Event()
         peers.answer("pins", lambda text: self._made().hear(text))
@@ -45,7 +50,9 @@ class LatePinKeeper:
         if self._keeper is None:
             from .keeper import PinKeeper
 
-            self._keeper = PinKeeper(self._publications, self._directory, self._audit, self._peers, self._now)
+            self._keeper = PinKeeper(
+                self._publications, self._directory, self._audit, self._peers, self._now, records=self._records
+            )
             self._is_made.set()
         return self._keeper
 
@@ -61,8 +68,12 @@ class LatePinKeeper:
 
     async def load(self) -> None:
         """Read the pins of earlier processes, if there is a file of them. Call it before the first publication."""
-        if self._directory is not None and _exists(self._directory):
+        if self._records is not None or (self._directory is not None and _exists(self._directory)):
             await self._made().load()
+
+    async def wait_known(self) -> None:
+        """Wait until the pins of the cluster are in force, for a limited time, and once."""
+        await self._made().wait_known()
 
     async def run(self) -> None:
         """Do all work. Never returns."""

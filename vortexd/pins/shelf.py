@@ -1,0 +1,116 @@
+"""Where pins are kept: the file in the state directory, which all workers of a server share.
+
+Changes arrive from the keeper, and all pins leave. Every wait for the disk has a deadline.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import structlog
+import trio
+
+from ..aio import threads
+from ..core.errors import RemoteError
+from ..state import private_files
+from .file import Change, GivenUp, PinsFile
+from .pin import Pin
+
+log = structlog.get_logger()
+T = TypeVar("T")
+
+# Seconds to wait for the disk.
+DISK_PATIENCE = 3.0
+
+
+class Shelf:
+    """The file of all pins; see the module.
+
+    Args:
+        directory: The directory of the file, or None if vortexd writes no state.
+        file: The file, for tests. The default is the one in `directory`.
+
+    Attributes:
+        is_outdated: Whether `read` has something new, or should try again.
+    """
+
+    def __init__(self, directory: Path | None, file: PinsFile | None = None) -> None:
+        self._file = file or (PinsFile(directory) if directory is not None else None)
+        # The disk may hang, so this work has a thread of its own.
+        self._threads = trio.CapacityLimiter(1)
+        self.is_outdated = False
+        self._is_warned = False
+
+    @property
+    def is_known(self) -> bool:
+        """Whether `read` returns what counts. It is False if the pins of a cluster aren't known yet."""
+        return True
+
+    async def read(self) -> Sequence[Pin] | None:
+        """Return all pins. If they can't be read, log a warning once, and return None."""
+        self.is_outdated = False
+        if self._file is None:
+            return None
+        try:
+            pins = await self.on_disk(self._file.read)
+        except RemoteError as error:
+            self.warn_unread(error.reason)
+            return None
+        self._is_warned = False
+        return pins
+
+    async def write(self, change: Change) -> Sequence[Pin]:
+        """Change the pins, and return all of them once they are on the disk.
+
+        Raises:
+            RemoteError: They can't be written, or `change` refuses. Nothing has changed.
+        """
+        if self._file is None:
+            raise unavailable("the server keeps no state, so a pin wouldn't survive; set server.state_directory")
+        given_up = threading.Event()
+        try:
+            return await self.on_disk(partial(self._file.change, change, given_up))
+        except GivenUp:
+            raise unavailable(slow(DISK_PATIENCE)) from None
+        except RemoteError:
+            # A disk that hangs may replace the file later.
+            self.is_outdated = True
+            raise
+        finally:
+            given_up.set()
+
+    def warn_unread(self, reason: str) -> None:
+        """Log that the pins can't be read, unless the log says so already. `read` should try again."""
+        if not self._is_warned:
+            self._is_warned = True
+            log.warning(
+                "pins not read",
+                reason=reason,
+                consequence="pins that aren't in force yet don't count; all others stay",
+            )
+        self.is_outdated = True
+
+    async def on_disk(self, function: Callable[[], T]) -> T:
+        """Run a function in a thread, for a limited time.
+
+        Raises:
+            RemoteError: 503.
+        """
+        with trio.move_on_after(DISK_PATIENCE):
+            try:
+                return await threads.run_sync(function, abandon_on_cancel=True, limiter=self._threads)
+            except OSError as error:
+                raise unavailable(f"the pins can't be read or written: {private_files.words(error)}") from None
+        raise unavailable(slow(DISK_PATIENCE))
+
+
+def slow(seconds: float) -> str:
+    """Return the reason for a disk that is too slow."""
+    return f"the disk didn't answer within {seconds:g} s"
+
+
+def unavailable(reason: str) -> RemoteError:
+    """Return the error for a change that can't be made now."""
+    return RemoteError(reason, 503, {"Retry-After": "1"})
