@@ -1,9 +1,11 @@
 """The files of the console: their headers, and that no other file is served."""
 
 import re
+from pathlib import Path
 
 import pytest
 
+import vortexd
 from tests.fakes import open_gate
 from tests.http.serving import headers_of
 from vortexd.core.errors import RemoteError
@@ -12,6 +14,7 @@ from vortexd.http.endpoint import Request, Response
 from vortexd.net.proxies import Sender
 
 CONSOLE = console()
+DIRECTORY = Path(vortexd.__file__).parent / "console"
 
 
 async def get(path: str, **headers: str) -> Response:
@@ -24,12 +27,27 @@ async def test_the_page_asks_for_files_that_are_there_and_for_nothing_from_elsew
     named = re.findall(r'(?:src|href)="([^"#]+)"', page)
 
     assert {"console.css", "console.js", "icon.svg"} == set(named)
-    for name in (*named, "vortex.js"):
+    waiting, seen = named, set[str]()
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        seen.add(name)
         answer = await get(f"/console/{name}")
         assert 200 == answer.status
+        waiting += re.findall(r'from "\./([^"]+)"', answer.body.decode())
         # Comments may name addresses, and the name of a namespace is one; nothing is loaded from them.
         code = [line for line in answer.body.decode().splitlines() if not line.lstrip().startswith(("//", "*", "/*"))]
         assert not [line for line in code if re.search(r"https?://(?!www\.w3\.org/2000/svg)", line)]
+    # The modules import each other, and each file is used.
+    assert {each.name for each in DIRECTORY.iterdir()} - {"index.html"} == seen
+
+
+async def test_a_configuration_never_becomes_markup_and_a_page_has_no_style_or_code_of_its_own() -> None:
+    for script in DIRECTORY.glob("*.js"):
+        assert not re.search(
+            r"(?:inner|outer)HTML|insertAdjacentHTML|document\.write|\beval\(|new Function", script.read_text()
+        )
 
 
 async def test_the_policy_lets_scripts_come_from_here_alone_and_none_be_within_the_page() -> None:
