@@ -1,8 +1,10 @@
 """Fixtures for tests of real processes."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
+
+from .browser import Page, open_page
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -12,3 +14,9 @@ def counting(request: pytest.FixtureRequest) -> Iterator[None]:
         if not request.node.get_closest_marker("counted"):
             patch.setenv("COVERAGE_PROCESS_CONFIG", "")
         yield
+
+
+@pytest.fixture
+async def page() -> AsyncIterator[Page]:
+    async with open_page() as page:
+        yield page

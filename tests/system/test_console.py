@@ -1,35 +1,20 @@
 """The console in a real browser: it shows changes, the origin of values and the connected clients, and never turns values into markup."""
 
 import json
-import os
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import trio
 
-from vortexd.auth.tokens import digest_of, new_token
-
-from ..repository import Repository
-from .browser import CHROMIUM, Page, open_page
+from .browser import CHROMIUM, Page
+from .console import BILLING, CONNECTED, MARKUP, choose, committed, guarded, picture, sign_in, signed_in, view
 from .fleet import save
 from .process import Server
 from .test_history import has_history, shown, until
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium")
-
-# The directory in which to keep screenshots, if one is set.
-PICTURES = os.environ.get("VORTEXD_PICTURES")
-MARKUP = "<img src=x onerror=document.title='run'>"
-CONNECTED = "document.getElementById('state').textContent === 'connected'"
-BILLING = f"""
-database:
-  pool:
-    size: {{size}}
-  password: hunter2
-greeting: "{MARKUP}"
-"""
 
 
 @pytest.fixture
@@ -45,25 +30,6 @@ def source(tmp_path: Path) -> Path:
 def server(source: Path) -> Iterator[Server]:
     with Server(source) as server:
         yield server
-
-
-@pytest.fixture
-async def page() -> AsyncIterator[Page]:
-    async with open_page() as page:
-        yield page
-
-
-async def picture(page: Page, name: str) -> None:
-    if PICTURES:
-        await page.screenshot(Path(PICTURES) / f"{name}.png")
-
-
-async def choose(page: Page, key: str) -> None:
-    await page.evaluate("location.hash = '#configuration'")
-    button = f"[...document.querySelectorAll('#key-list button')].find(each => each.textContent === '{key}')"
-    await page.wait(button + " !== undefined")
-    await page.evaluate(button + ".click()")
-    await page.wait("document.querySelectorAll('#document tr').length > 0")
 
 
 async def test_a_change_appears_and_each_value_says_where_it_is_from(page: Page, server: Server, source: Path) -> None:
@@ -156,39 +122,13 @@ async def test_it_says_who_is_connected_and_how_the_sources_are_on_a_phone_in_th
     assert "newest" in clients
     assert str(source) in sources
     assert "up to date" in sources
-    for view in ("changes", "configuration", "clients", "sources"):
-        await page.evaluate(f"location.hash = '#{view}'")
+    for name in ("changes", "configuration", "gate", "pins", "clients", "sources", "audit"):
+        await page.evaluate(f"location.hash = '#{name}'")
         # No view is wider than the phone.
-        assert await page.evaluate("document.scrollingElement.scrollWidth <= innerWidth"), view
+        assert await page.evaluate("document.scrollingElement.scrollWidth <= innerWidth"), name
     ground = await page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert "rgb(17, 21, 27)" == ground
     assert [] == page.complaints
-
-
-def guarded(source: Path, rights: str, patterns: str, more: str = "") -> tuple[str, str]:
-    """Return a token with rights to patterns, both as TOML, and the settings of a server that requires it."""
-    token = new_token()
-    entry = f'[[token]]\nname = "people"\nsha256 = "{digest_of(token)}"\nrights = {rights}\npatterns = {patterns}\n'
-    (source.parent / "tokens.toml").write_text(entry)
-    (source.parent / "tokens.toml").chmod(0o600)
-    settings = f'[server]\nbind = ["127.0.0.1:0"]\n[auth]\ntokens = ["tokens.toml"]\n[[source]]\nkind = "files"\npath = "{source}"\n'
-    return token, settings + more
-
-
-async def signed_in(page: Page, server: Server, token: str, pattern: str = "") -> None:
-    await page.go(f"http://127.0.0.1:{server.port}/console/")
-    await page.wait("document.getElementById('sign-in').open")
-    # The browser's console lists the requests that were refused before.
-    page.complaints.clear()
-    await sign_in(page, token, pattern)
-
-
-async def view(page: Page, name: str, has: str) -> str:
-    """Return the text of a view, after something is in it."""
-    await page.evaluate(f"location.hash = '#{name}'")
-    await page.wait(f"document.querySelector('#{name}').innerText.includes({json.dumps(has)})")
-    text: str = await page.evaluate(f"document.querySelector('#{name}').innerText")
-    return text
 
 
 async def keys_of(page: Page) -> list[str]:
@@ -408,14 +348,6 @@ async def test_where_everybody_is_let_in_without_admin_the_pages_say_it_of_nobod
     assert [] == page.complaints
 
 
-async def sign_in(page: Page, token: str, pattern: str) -> None:
-    await page.evaluate(
-        f"document.getElementById('token').value = '{token}';"
-        f"document.getElementById('pattern').value = '{pattern}';"
-        "document.querySelector('#sign-in button').click()"
-    )
-
-
 async def test_W01_a_page_of_another_origin_gets_nothing(page: Page, server: Server, source: Path) -> None:
     with Server(source) as other:
         await page.go(f"http://127.0.0.1:{other.port}/console/")
@@ -450,16 +382,6 @@ async def test_it_comes_back_by_itself_when_the_server_does(page: Page, source: 
 # Changes from before the page was opened.
 
 ITEMS = "document.querySelectorAll('#change-list > li').length"
-
-
-def committed(tmp_path: Path) -> tuple[Repository, str]:
-    """Return a repository with three commits that change billing, and the settings of a server for it."""
-    repository = Repository(tmp_path / "repository.git")
-    repository.commit({"application.yml": "database: {name: shared}\n", "billing.yml": BILLING.format(size=10)})
-    repository.commit({"other.txt": "x\n"})
-    repository.commit({"billing.yml": BILLING.format(size=11)}, author="Grace <g@example.org>")
-    source = f'[[source]]\nkind = "git"\nschemes = ["file"]\nuri = "{repository.uri}"\n'
-    return repository, source
 
 
 async def test_versions_of_a_directory_from_before_are_listed(page: Page, tmp_path: Path) -> None:

@@ -1,13 +1,13 @@
 // The view Changes: what has changed while the page was open, and commits from before.
 
-import { listKeys, showDocument } from "./configuration.js";
-import { $, element, short, time, when } from "./dom.js";
+import { listKeys, openKey, showDocument } from "./configuration.js";
+import { $, button, element, more, short, time, when } from "./dom.js";
+import { keyName } from "./marks.js";
 import { ask, pathOf } from "./requests.js";
 import { may, session } from "./session.js";
-import { difference, linesOfSteps } from "./values.js";
+import { difference, linesOfSteps, MOST_LINES } from "./values.js";
 
 const MOST_CHANGES = 200;
-const MOST_LINES = 60;
 // The most configurations whose history is requested when the page opens, and the most commits of each.
 const MOST_HISTORIES = 12;
 const COMMITS_PER_HISTORY = 10;
@@ -45,6 +45,7 @@ export function addChange(event) {
 
 export function showChange(event, lines, said = null) {
   shownChanges.add(changeName(event.key, event.oldVersion, event.version));
+  dispatchEvent(new CustomEvent("served", { detail: event.key }));
   const by = event.origin ? `${short(event.origin.commit)} by ${event.origin.author}` : null;
   const list = $("change-list");
   list.prepend(changeItem(event, time(new Date()), by, lines, said));
@@ -59,13 +60,13 @@ function changeItem(event, at, by, lines, said) {
     element(
       "div",
       { class: "title" },
-      element("strong", {}, event.key),
+      element("strong", {}, button(keyName(event.key), () => openKey(event.key), { class: "link" })),
       element("code", { class: "quiet" }, `${short(event.oldVersion)} → ${event.version ? short(event.version) : "ended"}`),
       at,
       by === null ? null : element("span", { class: "quiet" }, by),
     ),
     element("div", { class: "diff mono" }, ...lines.slice(0, MOST_LINES)),
-    lines.length > MOST_LINES ? element("p", { class: "quiet" }, `and ${lines.length - MOST_LINES} more`) : null,
+    more(lines.length - MOST_LINES),
     said === null ? null : element("p", { class: "quiet" }, said),
   );
 }

@@ -1,13 +1,14 @@
 // The view Clients: the connections, and what instances have acknowledged.
 
-import { $, element, short, table, when } from "./dom.js";
+import { element, replace, short, table, when } from "./dom.js";
+import { keyName } from "./marks.js";
 import { ask } from "./requests.js";
 import { forbidden, may, session } from "./session.js";
 
 export async function showClients() {
   const parts = may("admin") ? await connections() : [forbidden("the list of connections", "admin")];
   parts.splice(3, 0, ...(await applied()));
-  $("clients-body").replaceChildren(...parts);
+  replace("clients-body", ...parts);
 }
 
 async function connections() {
@@ -21,7 +22,7 @@ async function connections() {
         const key = `${each.app}:${each.profile}:${each.label}`;
         const newest = session.versions.get(key) ?? session.names.get(key) ?? undefined;
         const isNewest = newest === undefined ? "" : newest === each.version ? element("span", { class: "good" }, "newest") : element("span", { class: "bad" }, "behind");
-        return [key, element("code", {}, short(each.version)), isNewest, each.connections];
+        return [keyName(key), element("code", {}, short(each.version)), isNewest, each.connections];
       }),
     ),
   ];
@@ -30,7 +31,7 @@ async function connections() {
     table(
       ["Key", "Instance", "Peer", "Token", "Version", "Patterns", "State"],
       found.connections.map((each) => [
-        `${each.app}:${each.profile}:${each.label}`,
+        keyName(`${each.app}:${each.profile}:${each.label}`),
         each.instance || "–",
         each.peer,
         each.principal || "–",
@@ -56,7 +57,7 @@ function fleet({ keys, nodes }) {
   const states = ["applied", "rejected", "silent", "gone", ...(nodes ? ["away"] : [])];
   const hasRestarted = keys.some((each) => each.counts.before_restart);
   const rows = keys.map((each) => [
-    `${each.app}:${each.profile}:${each.label}`,
+    keyName(`${each.app}:${each.profile}:${each.label}`),
     element("code", {}, short(each.version)),
     each.percent === null ? "–" : `${each.percent} %`,
     ...states.map((state) => each.counts[state]),

@@ -1,41 +1,51 @@
 // The view Configuration: the names, and one configuration with the origin of each value.
 
-import { $, element } from "./dom.js";
-import { ask, pathOf } from "./requests.js";
+import { $, button, element, short, update } from "./dom.js";
+import { reasons, refusalsOf } from "./gate.js";
+import { showHistoryOf } from "./history.js";
+import { keyName } from "./marks.js";
+import { showPin } from "./pins.js";
+import { contentOf, pathOf, send } from "./requests.js";
 import { forbidden, may, session } from "./session.js";
 import { filePlace, inPlaceOf } from "./sources.js";
 import { flatten, shown } from "./values.js";
 
+const MOST_LISTED = 500;
+
 export function listKeys() {
   const wanted = $("find-key").value.trim().toLowerCase();
   const keys = [...new Set([...session.documents.keys(), ...session.names.keys()])].filter((key) => key !== session.madeUpKey && key.toLowerCase().includes(wanted)).sort();
-  $("key-list").replaceChildren(
-    ...keys.slice(0, 500).map((key) =>
-      element(
-        "li",
-        {},
-        element("button", { type: "button", "aria-current": key === session.shownKey, onclick: () => showDocument(key) }, key),
-      ),
-    ),
-    keys.length > 500 ? element("li", { class: "quiet" }, `and ${keys.length - 500} more`) : "",
-  );
+  const listed = keys.slice(0, MOST_LISTED);
+  update("key-list", [keys.length, listed, session.shownKey], () => [
+    ...listed.map((key) => element("li", {}, button(keyName(key), () => showDocument(key), { "aria-current": key === session.shownKey }))),
+    keys.length > MOST_LISTED ? element("li", { class: "quiet" }, `and ${keys.length - MOST_LISTED} more`) : "",
+  ]);
 }
 
 /** Show no configuration, as for another user. */
 export function forgetDocument() {
-  session.shownKey = null;
+  session.shownKey = session.shownVersion = null;
   $("document").replaceChildren(element("p", { class: "quiet" }, "Choose an application. The page shows where each of its values comes from."));
+  showHistoryOf(null);
   listKeys();
+}
+
+/** Open the view with a configuration. */
+export function openKey(key) {
+  location.hash = "#configuration";
+  showDocument(key);
 }
 
 export async function showDocument(key) {
   session.shownKey = key;
   listKeys();
-  let explanation;
+  let [explanation, refusals] = [null, []];
   try {
-    explanation = await ask(`/api/v1/explain/${pathOf(key)}`);
+    const answer = await send(`/api/v1/explain/${pathOf(key)}`);
+    explanation = await contentOf(answer);
+    refusals = refusalsOf(answer.headers.get("X-Vortex-Held-Back"));
   } catch (error) {
-    if (session.shownKey === key) $("document").replaceChildren(element("h3", {}, key), ...withoutPlaces(key, error));
+    if (session.shownKey === key) showParts(key, null, withoutPlaces(key, error));
     return;
   }
   if (session.shownKey !== key) return;
@@ -62,14 +72,26 @@ export async function showDocument(key) {
       ),
     );
   });
-  $("document").replaceChildren(
-    element("h3", {}, key),
+  showParts(key, explanation.version, [
+    ...refusals.flatMap(heldBack),
     ...explanation.broken.map((each) => element("p", { class: "bad" }, `${filePlace(each)} is broken: ${each.reason}. The server uses instead: `, inPlaceOf(each), ".")),
     element("p", { class: "quiet" }, "version ", element("code", {}, explanation.version), ` · ${rows.length} values from ${layers.filter((each) => each.active).length} layers`),
     rows.length
       ? element("div", { class: "scroll" }, element("table", {}, element("tbody", {}, ...rows)))
       : element("p", { class: "quiet" }, "No file applies to this key, so its configuration is empty."),
-  );
+  ]);
+}
+
+function showParts(key, version, parts) {
+  session.shownVersion = version;
+  $("document").replaceChildren(element("h3", {}, keyName(key)), element("div", { id: "document-pin" }), ...parts);
+  showPin();
+  showHistoryOf(key);
+}
+
+/** Say which state the gate holds back, in place of which the key keeps its former one. */
+function heldBack(refusal) {
+  return [element("p", { class: "bad" }, `The gate holds back the state ${short(refusal.state)} of ${refusal.label}. The server keeps serving the former one.`), ...reasons(refusal)];
 }
 
 /** If a key's explanation isn't available, show its values, if they have arrived over the WebSocket. */

@@ -4,16 +4,20 @@
 // as for every client. If there are many, the page compares their versions instead, and requests only what has changed. The page shows all
 // values as text, so nothing in a configuration becomes markup.
 
+import { filterAudit, forgetAudit, showAudit } from "./audit.js";
 import { addChange, awaitHistory, forgetChanges } from "./changes.js";
 import { showClients } from "./clients.js";
 import { forgetDocument, listKeys, showDocument } from "./configuration.js";
-import { $, element } from "./dom.js";
+import { $, element, replace } from "./dom.js";
+import { showGate } from "./gate.js";
 import { requestNames, updateNames } from "./names.js";
+import { forgetPins, showPins, updatePins } from "./pins.js";
 import { ask, BASE, forgetPages } from "./requests.js";
 import { may, session } from "./session.js";
 import { showSources } from "./sources.js";
 import { watch } from "./vortex.js";
 
+const VIEWS = ["changes", "configuration", "gate", "pins", "clients", "sources", "audit"];
 const REFRESH = 5000;
 // The most patterns that a server accepts from one client by default.
 const MOST_PATTERNS = 64;
@@ -67,6 +71,9 @@ async function connect() {
   session.origins.clear();
   forgetChanges();
   forgetDocument();
+  forgetPins();
+  forgetAudit();
+  for (const view of VIEWS) if ($(`${view}-body`)) replace(`${view}-body`);
   const token = sessionStorage.getItem("token");
   $("sign-out").hidden = token === null;
   showState({ name: "connecting", reason: null });
@@ -159,23 +166,24 @@ function showState({ name, reason }) {
 }
 
 function show() {
-  const views = ["changes", "configuration", "clients", "sources"];
-  const view = views.includes(location.hash.slice(1)) ? location.hash.slice(1) : "changes";
-  for (const each of views) $(each).hidden = each !== view;
+  const view = VIEWS.includes(location.hash.slice(1)) ? location.hash.slice(1) : "changes";
+  for (const each of VIEWS) $(each).hidden = each !== view;
   for (const link of document.querySelectorAll("nav a")) {
     if (link.hash === `#${view}`) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
   clearTimeout(refreshing);
-  const refresh = { changes: session.isFollowing ? undefined : updateNames, configuration: updateNames, clients: showClients, sources: showSources }[view];
+  const changes = session.isFollowing ? () => {} : updateNames;
+  const refresh = { changes, configuration: updateNames, gate: showGate, pins: showPins, clients: showClients, sources: showSources, audit: showAudit }[view];
   // Until the token's rights are known, there is nothing to request.
-  if (refresh === undefined || session.me === null) return;
+  if (session.me === null) return;
   const again = async () => {
     try {
+      await updatePins();
       await refresh();
     } catch (error) {
       // The list of names stays as it was.
-      $(`${view}-body`)?.replaceChildren(element("p", { class: "bad" }, error.message));
+      if ($(`${view}-body`)) replace(`${view}-body`, element("p", { class: "bad" }, error.message));
     }
     clearTimeout(refreshing);
     refreshing = setTimeout(() => document.hidden || $(view).hidden || again(), REFRESH);
@@ -200,7 +208,11 @@ $("open-key").addEventListener("submit", (event) => {
   const [app, profile = "default", ...label] = $("other-key").value.trim().split(/[/:]/);
   if (app) showDocument([app, profile, label.join("/") || config?.key?.split(":")[2] || "main"].join(":"));
 });
+for (const name of ["act", "who"]) $(`audit-${name}`).addEventListener("change", filterAudit);
+$("audit-filter").addEventListener("submit", (event) => event.preventDefault());
 addEventListener("hashchange", show);
+// Something has been changed from this page.
+addEventListener("refresh", show);
 document.addEventListener("visibilitychange", () => document.hidden || show());
 connect();
 show();

@@ -12,6 +12,32 @@ export function element(name, attributes = {}, ...children) {
   return made;
 }
 
+// By the id of an element: what it shows.
+const shownIn = new Map();
+
+/** Replace the content of an element if what it shows has changed. Otherwise, the keyboard's focus stays where it is. */
+export function update(id, content, make) {
+  const text = JSON.stringify(content);
+  if (shownIn.get(id) === text) return;
+  shownIn.set(id, text);
+  $(id).replaceChildren(...make());
+}
+
+/** Replace the content of an element in any case. */
+export function replace(id, ...parts) {
+  shownIn.delete(id);
+  $(id).replaceChildren(...parts);
+}
+
+export function button(text, onclick, attributes = {}) {
+  return element("button", { type: "button", onclick, ...attributes }, text);
+}
+
+/** Return a line that says how many more there are, or null if there are none. */
+export function more(count, what = "") {
+  return count > 0 ? element("p", { class: "quiet" }, `and ${count} more${what}`) : null;
+}
+
 export function time(date) {
   return element("time", { datetime: date.toISOString(), class: "quiet" }, date.toLocaleTimeString());
 }

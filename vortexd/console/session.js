@@ -16,8 +16,12 @@ export const session = {
   // A key without files that the page needs for its connection. It isn't shown.
   madeUpKey: null,
   shownKey: null,
+  // The version of the shown key.
+  shownVersion: null,
   // By key: the commit that last changed a file of it, if it comes from a Git source.
   origins: new Map(),
+  // By key that the token may read: its pin.
+  pins: new Map(),
 };
 
 export function may(right) {

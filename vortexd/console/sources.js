@@ -1,6 +1,7 @@
 // The view Sources: the state of each source, with its broken files.
 
-import { $, element, table, when } from "./dom.js";
+import { element, more, replace, table, when } from "./dom.js";
+import { keyName } from "./marks.js";
 import { ask, BASE } from "./requests.js";
 import { forbidden, may } from "./session.js";
 
@@ -8,11 +9,12 @@ export async function showSources() {
   if (!may("admin")) {
     const { ok } = await fetch(`${BASE}/ready`, { cache: "no-store" });
     const state = element("p", { class: ok ? "good" : "bad" }, ok ? "The server is ready." : "The server isn't ready: it is starting, or a source is stale.");
-    $("sources-body").replaceChildren(forbidden("the state of each source", "admin"), state);
+    replace("sources-body", forbidden("the state of each source", "admin"), state);
     return;
   }
   const { sources } = await ask("/status");
-  $("sources-body").replaceChildren(
+  replace(
+    "sources-body",
     ...sources.map((each) =>
       element(
         "div",
@@ -44,17 +46,14 @@ function sourceStatus(source) {
 function brokenFiles(source) {
   if (!source.broken_files) return [];
   const rows = source.broken.map((each) => [each.label, element("code", {}, filePlace(each)), each.reason, inPlaceOf(each), heldBack(each.held_back)]);
-  const parts = [element("h3", {}, "Broken files"), table(["Label", "File", "Reason", "Served instead", "Keys that read it"], rows)];
-  if (source.broken_files > rows.length) parts.push(element("p", { class: "quiet" }, `and ${source.broken_files - rows.length} more`));
-  return parts;
+  return [element("h3", {}, "Broken files"), table(["Label", "File", "Reason", "Served instead", "Keys that read it"], rows), more(source.broken_files - rows.length)];
 }
 
 /** Show the files that the server has published before they were complete. */
 function unfinishedFiles(source) {
   if (!source.unfinished_files) return [];
-  const parts = [element("h3", {}, "Unfinished files"), table(["File", "Reason"], source.unfinished.map((each) => [element("code", {}, each.file), each.reason]))];
-  if (source.unfinished_files > source.unfinished.length) parts.push(element("p", { class: "quiet" }, `and ${source.unfinished_files - source.unfinished.length} more`));
-  return parts;
+  const rows = source.unfinished.map((each) => [element("code", {}, each.file), each.reason]);
+  return [element("h3", {}, "Unfinished files"), table(["File", "Reason"], rows), more(source.unfinished_files - rows.length)];
 }
 
 export function filePlace(broken) {
@@ -68,6 +67,8 @@ export function inPlaceOf(broken) {
 
 function heldBack(held) {
   if (held === null) return "–";
-  const more = held.count > held.first.length ? ` and ${held.count - held.first.length} more` : "";
-  return held.count ? `${held.first.join(", ")}${more}` : "none";
+  if (!held.count) return "none";
+  const rest = held.count - held.first.length;
+  const keys = held.first.flatMap((key, index) => [index ? ", " : "", keyName(key)]);
+  return element("span", {}, ...keys, rest > 0 ? ` and ${rest} more` : "");
 }

@@ -2,6 +2,8 @@
 
 import { element } from "./dom.js";
 
+// The most lines of a difference that the page shows.
+export const MOST_LINES = 60;
 const SECRET = /pass(word|wd|phrase)?s?$|secret|token|credential|private|api[-_.]?key|access[-_.]?key|client[-_.]?key/i;
 const MASK = "••••••••";
 
