@@ -115,7 +115,7 @@ async def test_a_pinned_key_is_marked_wherever_it_is_shown_and_its_pin_can_be_li
     page: Page, tmp_path: Path
 ) -> None:
     pins = "GET /api/v1/pins"
-    answers = {pins: [(200, {"pins": [PIN]})], "DELETE /api/v1/pins/billing/default/main": [(204, None)]}
+    answers: Answers = {pins: [(200, {"pins": [PIN]})], "DELETE /api/v1/pins/billing/default/main": [(204, None)]}
     async with opened(page, tmp_path, answers):
         await page.wait("document.querySelectorAll('#change-list .mark').length > 0")
         changes = await view(page, "changes", "pinned")
@@ -235,6 +235,8 @@ async def test_the_history_of_a_key_offers_a_pin_and_a_roll_back_at_each_commit(
             await page.evaluate("document.querySelectorAll('#key-history .buttons button')[3].ariaLabel")
         ).split()[2]
         await page.evaluate(f"{items}[0].querySelector('summary').click(); {items}[0].scrollIntoView()")
+        await page.wait(f"{items}[0].innerText.includes('size: 11')")
+        first = await page.evaluate(f"{items}[0].innerText")
         await picture(page, "key-history")
         await press(page, "Pin to this…", f"{items}[1]")
         await asked(page, commit)
@@ -248,8 +250,8 @@ async def test_the_history_of_a_key_offers_a_pin_and_a_roll_back_at_each_commit(
 
     assert "by Grace" in texts[0]
     assert "served now" in texts[0]
-    assert "1 changed line" not in texts[0]
-    assert "2 changed lines" in texts[0]
+    assert "1 change\n" in texts[0] + "\n"
+    assert "1 change\n− database.pool.size: 10\n+ database.pool.size: 11\n" in first
     assert "served now" not in texts[1]
     assert [2, 2] == buttons
     assert posted[0][1]["to"].startswith(commit)
@@ -274,7 +276,7 @@ async def test_if_somebody_has_pinned_the_key_meanwhile_the_dialog_shows_that_pi
 
 async def test_if_somebody_has_lifted_the_pin_meanwhile_the_dialog_closes(page: Page, tmp_path: Path) -> None:
     delete = "DELETE /api/v1/pins/billing/default/main"
-    answers = {"GET /api/v1/pins": [(200, {"pins": [PIN]})], delete: [(404, {"message": "not pinned"})]}
+    answers: Answers = {"GET /api/v1/pins": [(200, {"pins": [PIN]})], delete: [(404, {"message": "not pinned"})]}
     async with opened(page, tmp_path, answers):
         await view(page, "pins", "incident 7")
         await press(page, "Lift…")
@@ -383,7 +385,9 @@ async def test_a_roll_back_that_the_gate_holds_back_says_so(page: Page, tmp_path
 async def test_if_the_branch_has_moved_the_dialog_starts_again_with_the_new_plan(page: Page, tmp_path: Path) -> None:
     sentence = "the branch has moved"
     moved = PLAN | {"head": "9" * 40}
-    answers = {ROLL: [(200, PLAN), (409, {"message": sentence}), (200, moved), (200, moved | {"commit": "f" * 40})]}
+    answers: Answers = {
+        ROLL: [(200, PLAN), (409, {"message": sentence}), (200, moved), (200, moved | {"commit": "f" * 40})]
+    }
     async with opened(page, tmp_path, answers):
         await roll_back(page, "The commit follows dddddddd.")
         await fill(page, "reason", "incident 7")
@@ -437,7 +441,7 @@ async def test_the_gate_shows_what_it_holds_back_and_what_stands_and_lets_one_st
 ) -> None:
     standing = {name: HELD[name] for name in ("label", "failure", "findings_count", "findings")} | {"label": "v1"}
     failed = HELD | {"label": "next", "failure": "didn't answer within 5 s", "findings": [], "findings_count": 0}
-    answers = {
+    answers: Answers = {
         "GET /api/v1/gate": [(200, gate([HELD, failed], [standing]))],
         "POST /api/v1/gate": [(204, None)],
     }
@@ -489,7 +493,7 @@ async def test_the_header_of_a_configuration_is_read_as_the_list_of_the_gate(pag
 
 async def test_if_another_state_is_held_back_meanwhile_the_dialog_shows_that_one(page: Page, tmp_path: Path) -> None:
     newer = HELD | {"state": "b" * 40, "findings_count": 1, "findings": [FINDING]}
-    answers = {
+    answers: Answers = {
         "GET /api/v1/gate": [(200, gate([HELD]))],
         "POST /api/v1/gate": [(409, {"message": "another state is held back by now"}), (404, {"message": "not held"})],
     }
@@ -560,7 +564,7 @@ async def test_a_state_that_a_real_gate_holds_back_is_let_through_and_audited(pa
 
 
 async def test_the_focus_stays_where_it_is_while_nothing_changes(page: Page, tmp_path: Path) -> None:
-    answers = {
+    answers: Answers = {
         "GET /api/v1/gate": [(200, gate([HELD]))],
         "GET /api/v1/pins": [(200, {"pins": [PIN]})],
     }
@@ -637,7 +641,7 @@ async def test_the_audit_log_is_shown_in_pages_and_filtered_by_act_and_person(pa
 
 
 async def test_a_token_without_the_right_admin_reads_pins_and_gets_no_button(page: Page, tmp_path: Path) -> None:
-    answers = {"GET /api/v1/pins": [(200, {"pins": [PIN]})]}
+    answers: Answers = {"GET /api/v1/pins": [(200, {"pins": [PIN]})]}
     async with opened(page, tmp_path, answers, '["read", "subscribe"]'):
         await page.wait("document.querySelectorAll('#key-list .mark').length > 0")
         pins = await view(page, "pins", "incident 7")
@@ -663,7 +667,7 @@ async def test_a_token_without_the_right_admin_reads_pins_and_gets_no_button(pag
 
 
 async def test_a_sign_out_leaves_nothing_of_the_former_user_on_the_page(page: Page, tmp_path: Path) -> None:
-    answers = {"GET /api/v1/pins": [(200, {"pins": [PIN]})], "GET /api/v1/gate": [(200, gate([HELD]))]}
+    answers: Answers = {"GET /api/v1/pins": [(200, {"pins": [PIN]})], "GET /api/v1/gate": [(200, gate([HELD]))]}
     async with opened(page, tmp_path, answers, '["read", "subscribe", "admin"]'):
         await page.wait("document.querySelectorAll('#key-list .mark').length > 0")
         await view(page, "pins", "incident 7")
@@ -684,7 +688,7 @@ async def test_a_sign_out_leaves_nothing_of_the_former_user_on_the_page(page: Pa
 
 
 async def test_the_views_and_the_dialogs_fit_a_phone(page: Page, tmp_path: Path) -> None:
-    answers = {
+    answers: Answers = {
         "GET /api/v1/pins": [(200, {"pins": [PIN]})],
         "GET /api/v1/gate": [(200, gate([HELD], []))],
         ROLL: [(200, PLAN)],

@@ -20,10 +20,9 @@ export async function showAudit() {
   if (after === "") await request();
 }
 
-/** Show the newest entries again, by the filter. */
+/** Show the newest entries, by the filter. */
 export function filterAudit() {
-  after = "";
-  dispatchEvent(new Event("refresh"));
+  turn("");
 }
 
 /** Forget what was seen, as for another user. */

@@ -59,6 +59,8 @@ function notice(text) {
 
 async function connect() {
   clearTimeout(connecting);
+  // What it shows is of the former token.
+  if ($("act").open) $("act").close();
   config?.close();
   config = null;
   session.me = hint = null;
@@ -179,7 +181,10 @@ function show() {
   if (session.me === null) return;
   const again = async () => {
     try {
-      await updatePins();
+      await updatePins().catch((error) => {
+        // The other views don't need the pins. They keep the marks of before.
+        if (view === "pins") throw error;
+      });
       await refresh();
     } catch (error) {
       // The list of names stays as it was.
@@ -212,7 +217,10 @@ for (const name of ["act", "who"]) $(`audit-${name}`).addEventListener("change",
 $("audit-filter").addEventListener("submit", (event) => event.preventDefault());
 addEventListener("hashchange", show);
 // Something has been changed from this page.
-addEventListener("refresh", show);
+addEventListener("refresh", () => {
+  show();
+  if (session.shownKey !== null) showDocument(session.shownKey);
+});
 document.addEventListener("visibilitychange", () => document.hidden || show());
 connect();
 show();

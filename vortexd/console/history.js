@@ -53,8 +53,14 @@ function show(key, next) {
 }
 
 function item(key, each) {
-  const lines = linesOfSteps(each.changes);
+  const count = each.changes.length + each.left_out;
   const about = `${short(each.commit)} by ${each.author}`;
+  // Most commits stay closed, so the page makes their lines only when they are opened.
+  const showChanges = ({ target }) => {
+    if (target.children.length > 1) return;
+    const lines = linesOfSteps(each.changes);
+    target.append(element("div", { class: "diff mono" }, ...lines.slice(0, MOST_LINES)), more(lines.length - MOST_LINES) ?? "", more(each.left_out, " changes") ?? "");
+  };
   const buttons = [
     button("Roll back to this…", () => openRollback(key, each.commit, () => openPin(key, each.commit, commits ?? [])), { "aria-label": `Roll back to ${about}` }),
     button("Pin to this…", () => openPin(key, each.commit, commits ?? []), { "aria-label": `Pin to ${about}` }),
@@ -71,14 +77,7 @@ function item(key, each) {
       element("code", { class: "quiet" }, `${short(each.old_version)} → ${short(each.version)}`),
       each.version === session.shownVersion ? element("span", { class: "good" }, "served now") : null,
     ),
-    element(
-      "details",
-      {},
-      element("summary", { class: "quiet" }, `${lines.length} changed ${lines.length === 1 ? "line" : "lines"}`),
-      element("div", { class: "diff mono" }, ...lines.slice(0, MOST_LINES)),
-      more(lines.length - MOST_LINES),
-      more(each.left_out, " changes"),
-    ),
+    element("details", { ontoggle: showChanges }, element("summary", { class: "quiet" }, `${count} ${count === 1 ? "change" : "changes"}`)),
     may("admin") ? element("div", { class: "buttons" }, ...buttons) : null,
   );
 }
