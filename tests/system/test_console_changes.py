@@ -640,6 +640,144 @@ async def test_the_audit_log_is_shown_in_pages_and_filtered_by_act_and_person(pa
     assert [] == complaints
 
 
+async def test_a_key_of_the_changes_opens_its_configuration(page: Page, tmp_path: Path) -> None:
+    async with opened(page, tmp_path, {}):
+        await page.wait("document.querySelectorAll('#change-list > li').length >= 3")
+        await press(page, KEY, "document.querySelector('#change-list')")
+        await page.wait("document.querySelectorAll('#document tr').length > 0")
+
+        assert KEY == await page.evaluate("document.querySelector('#document h3').innerText")
+        assert "#configuration" == await page.evaluate("location.hash")
+
+
+async def test_the_history_of_a_directory_says_why_there_is_none(page: Page, tmp_path: Path) -> None:
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config" / "billing.yml").write_text("a: 1\n")
+    await stand_in(page, {})
+    with Server(tmp_path / "config") as server:
+        await page.go(f"http://127.0.0.1:{server.port}/console/")
+        await page.wait(CONNECTED)
+        await choose(page, KEY)
+        await press(page, "Show its history")
+        await page.wait("document.querySelector('#key-history .bad') !== null")
+        text = await page.evaluate("document.querySelector('#key-history').innerText")
+
+    assert len(text) > len("History\n\n404")
+
+
+def commit_of(number: int) -> dict[str, Any]:
+    steps = [{"op": "add", "path": f"/a{step}", "new": step} for step in range(70)]
+    return {
+        "commit": f"{number:040x}",
+        "author": "Ada",
+        "time": SINCE,
+        "message": f"message {number}",
+        "old_version": "0" * 16,
+        "version": f"{number:016x}",
+        "changes": steps,
+        "left_out": 5,
+    }
+
+
+async def test_a_long_history_is_shown_in_pages_up_to_a_limit(page: Page, tmp_path: Path) -> None:
+    history = "GET /api/v1/history/billing/default/main"
+    first = {"commits": [commit_of(number) for number in range(20)], "next": "n1"}
+    async with opened(page, tmp_path, {history: [(200, first)]}):
+        await choose(page, KEY)
+        await press(page, "Show its history")
+        items = "document.querySelectorAll('#key-history li')"
+        await page.wait(f"{items}.length === 20")
+        await page.evaluate(f"{items}[0].querySelector('summary').click()")
+        await page.wait(f"{items}[0].innerText.includes('and 5 more changes')")
+        text = await page.evaluate(f"{items}[0].innerText")
+        lines = await page.evaluate("document.querySelectorAll('#key-history .diff div').length")
+        for count in range(40, 201, 20):
+            await press(page, "Show older commits")
+            await page.wait(f"{items}.length === {count}")
+        buttons = await page.evaluate("document.querySelector('#key-history').innerText.includes('older')")
+        queries = [query for query, _ in await sent(page, history)]
+
+    assert "75 changes" in text
+    assert "and 10 more" in text
+    # The lines of the other commits aren't made before they are opened.
+    assert 60 == lines
+    assert not buttons
+    assert ["?limit=20&after=", "?limit=20&after=n1"] == [each for each in queries if "limit=20" in each][:2]
+
+
+async def test_a_roll_back_that_is_not_served_in_time_says_where_to_look(page: Page, tmp_path: Path) -> None:
+    done = PLAN | {"commit": "f" * 40}
+    answers = {ROLL: [(200, PLAN), (200, done)], "GET /api/v1/gate": [(503, {"message": "starting"})]}
+    async with opened(page, tmp_path, answers):
+        await roll_back(page, "billing.yml")
+        await fill(page, "reason", "incident 7")
+        await press(page, "Push this commit")
+        await asked(page, "waits until version")
+        # Each change of the key makes the page look again. A change of another key doesn't.
+        await page.evaluate(f"window.answers['{EXPLAIN}'] = [[200, {{version: 'x'}}]]; window.sent.length = 0")
+        await page.evaluate("dispatchEvent(new CustomEvent('served', { detail: 'other:default:main' }))")
+        early = await page.evaluate("new Promise(done => setTimeout(() => done(window.sent.length), 100))")
+        await page.evaluate(
+            f"setInterval(() => dispatchEvent(new CustomEvent('served', {{ detail: '{KEY}' }})), 5); undefined"
+        )
+        await asked(page, "The server doesn't serve the new version yet. Look at Sources and at Gate.")
+
+    assert 0 == early
+
+
+async def test_a_change_is_sent_once_and_the_dialog_stays_while_the_server_works(page: Page, tmp_path: Path) -> None:
+    slow = "{ const fetched = window.fetch; window.fetch = async (url, options) => { if (options?.method === 'POST')"
+    slow += " await new Promise(done => (window.go = done)); return fetched(url, options); }; }"
+    async with opened(page, tmp_path, {"POST /api/v1/pins": [(201, PIN)]}):
+        await choose(page, KEY)
+        await press(page, "Pin…")
+        await page.evaluate(slow)
+        await fill(page, "reason", "incident 7")
+        await press(page, "Pin", "document.getElementById('act')")
+        await page.evaluate("document.querySelector('#act form').requestSubmit()")
+        states = await page.evaluate(
+            "const event = new Event('cancel', { cancelable: true }); document.getElementById('act').dispatchEvent(event);"
+            " [event.defaultPrevented, ...[...document.querySelectorAll('#act .buttons button')].map(each => each.disabled)]"
+        )
+        await page.evaluate("window.go()")
+        await page.wait(CLOSED)
+        posted = await sent(page, "POST /api/v1/pins")
+
+    # The button that starts again is hidden.
+    assert [True, True, False, True] == states
+    assert 1 == len(posted)
+
+
+async def test_if_the_pins_are_not_available_the_other_views_are(page: Page, tmp_path: Path) -> None:
+    answers = {
+        "GET /api/v1/pins": [(503, {"message": "the pins can't be read"})],
+        "GET /api/v1/gate": [(200, gate([]))],
+    }
+    async with opened(page, tmp_path, answers):
+        pins = await view(page, "pins", "the pins can't be read")
+        await view(page, "gate", "The gate holds nothing back.")
+        await page.evaluate("window.answers['GET /api/v1/pins'] = [[200, {pins: []}]]")
+        await view(page, "pins", "No key is pinned.")
+
+    assert "No key" not in pins
+
+
+async def test_with_the_right_admin_alone_the_pins_are_not_requested(page: Page, tmp_path: Path) -> None:
+    _, source = committed(tmp_path)
+    token, settings = guarded(tmp_path / "x", '["admin"]', "[]")
+    await stand_in(page, {})
+    with Server(tmp_path / "x", settings=settings.partition("[[source]]")[0] + source) as server:
+        await signed_in(page, server, token)
+        await page.wait("document.getElementById('state').textContent === 'signed in'")
+        pins = await view(page, "pins", "requires the right read")
+        await view(page, "gate", "The gate holds nothing back.")
+        requests = await sent(page, "GET /api/v1/pins")
+
+    assert "the list of pins requires the right read" in pins
+    assert [] == requests
+    assert [] == page.complaints
+
+
 async def test_a_token_without_the_right_admin_reads_pins_and_gets_no_button(page: Page, tmp_path: Path) -> None:
     answers: Answers = {"GET /api/v1/pins": [(200, {"pins": [PIN]})]}
     async with opened(page, tmp_path, answers, '["read", "subscribe"]'):
