@@ -10,13 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import trio
 
-from vortexd.auth.tokens import digest_of, new_token
 from vortexd.core.model import Key
 from vortexd.gate.finding import HEADER, Finding, Refusal, refused_headers
 
-from ..repository import Repository
 from .browser import CHROMIUM, Page
 from .console import (
     ACT,
@@ -31,7 +28,6 @@ from .console import (
     picture,
     press,
     sent,
-    sign_in,
     signed_in,
     stand_in,
     view,
@@ -514,53 +510,6 @@ async def test_if_another_state_is_held_back_meanwhile_the_dialog_shows_that_one
         await page.wait(CLOSED)
 
     assert "although one rule is broken" in said
-
-
-SCHEMA = '{"properties": {"port": {"type": "integer"}}, "required": ["port"]}'
-
-
-async def test_a_state_that_a_real_gate_holds_back_is_let_through_and_audited(page: Page, tmp_path: Path) -> None:
-    repository = Repository(tmp_path / "config.git")
-    repository.commit({"billing.yml": "port: 1\n", "billing.schema.json": SCHEMA})
-    source = f'[[source]]\nkind = "git"\nschemes = ["file"]\nuri = "{repository.uri}"\nrefresh_interval = 0.2\n'
-    token, settings = guarded(tmp_path / "x", '["read", "subscribe"]', '["*"]')
-    admin = new_token()
-    entry = f'[[token]]\nname = "grace"\nsha256 = "{digest_of(admin)}"\nrights = ["admin", "read", "subscribe"]\npatterns = ["*"]\n'
-    with (tmp_path / "tokens.toml").open("a") as file:
-        file.write(entry)
-    settings = settings.partition("[[source]]")[0] + source + "[[gate]]\nsource_schemas = true\ntimeout = 30.0\n"
-    with Server(tmp_path / "x", settings=settings) as server:
-        await signed_in(page, server, token)
-        await page.wait(CONNECTED)
-        await choose(page, KEY)
-        await trio.to_thread.run_sync(repository.commit, {"billing.yml": "port: hunter2\n"})
-        # The refused state changes no version, so somebody has to look again.
-        for _ in range(100):
-            await page.evaluate("document.querySelector('#key-list button[aria-current]').click()")
-            await page.evaluate("new Promise(done => setTimeout(done, 200))")
-            if "holds back" in (shown := await page.evaluate("document.querySelector('#document').innerText")):
-                break
-        assert [] == page.complaints
-
-        await page.evaluate("document.getElementById('sign-out').click()")
-        await page.wait("document.getElementById('sign-in').open")
-        await sign_in(page, admin, "")
-        await page.wait(CONNECTED)
-        held = await view(page, "gate", "held back")
-        await press(page, "Let through…")
-        await asked(page, "although one rule is broken")
-        await fill(page, "reason", "incident 7")
-        await press(page, "Let it through")
-        await page.wait(CLOSED)
-        await view(page, "gate", "The gate holds nothing back.")
-        standing = await view(page, "gate", "Served although it breaks the rules")
-        await view(page, "changes", "hunter2")
-
-    assert "type of billing.schema.json\t/port\tbilling.yml:1" in shown
-    assert "The server keeps serving the former one." in shown
-    assert "type of billing.schema.json\t/port\tbilling.yml:1" in held
-    assert "type of billing.schema.json\t/port\tbilling.yml:1" in standing
-    assert "hunter2" not in shown + held + standing
 
 
 async def test_the_focus_stays_where_it_is_while_nothing_changes(page: Page, tmp_path: Path) -> None:

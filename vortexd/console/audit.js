@@ -1,6 +1,7 @@
 // The view Audit: who has changed something at the server, when, from where, and what.
 
 import { $, button, element, table, update, when } from "./dom.js";
+import { keyName } from "./marks.js";
 import { ask } from "./requests.js";
 import { forbidden, may } from "./session.js";
 
@@ -63,7 +64,7 @@ function page(found) {
     each.who,
     each.from || "–",
     each.act,
-    each.target || "–",
+    each.target ? keyName(each.target) : "–",
     element("span", { class: each.outcome === "done" ? "good" : "bad" }, each.outcome),
     each.reason || "–",
     Object.entries(each.details).map(([name, text]) => `${name}: ${text}`).join(", ") || "–",
