@@ -141,3 +141,20 @@ async def asked(page: Page, has: str) -> str:
     await page.wait(f"document.getElementById('act').open && {ACT}.includes({json.dumps(has)})")
     text: str = await page.evaluate(ACT)
     return text
+
+
+async def hold(page: Page, path: str) -> None:
+    """Keep the next request for a path waiting until `window.go()` is called. Requests after it aren't kept."""
+    await page.evaluate(
+        "{ const fetched = window.fetch; let isHeld = false; window.fetch = async (url, options) => {"
+        f" if (!isHeld && new URL(url).pathname === {json.dumps(path)}) {{"
+        " isHeld = true; await new Promise(done => (window.go = done)); }"
+        " return fetched(url, options); }; window.go = null; }"
+    )
+
+
+async def release(page: Page) -> None:
+    """Let the request go on that `hold` keeps, and give the page time to show its answer."""
+    await page.wait("window.go !== null")
+    await page.evaluate("window.go()")
+    await page.evaluate("new Promise(done => setTimeout(done, 100))")

@@ -25,8 +25,10 @@ from .console import (
     committed,
     fill,
     guarded,
+    hold,
     picture,
     press,
+    release,
     sent,
     signed_in,
     stand_in,
@@ -654,6 +656,30 @@ async def test_a_long_history_is_shown_in_pages_up_to_a_limit(page: Page, tmp_pa
     assert ["?limit=20&after=", "?limit=20&after=n1"] == [each for each in queries if "limit=20" in each][:2]
 
 
+async def test_the_plan_that_was_asked_for_last_is_shown(page: Page, tmp_path: Path) -> None:
+    shared = PLAN | {"head": "9" * 40}
+    async with opened(page, tmp_path, {ROLL: [(200, shared), (200, PLAN)]}):
+        await page.evaluate("location.hash = '#configuration'")
+        await choose(page, KEY)
+        await press(page, "Show its history")
+        await page.wait("document.querySelectorAll('#key-history li').length === 2")
+        await hold(page, "/api/v1/rollback")
+        await press(page, "Roll back to this…", "document.querySelectorAll('#key-history li')[1]")
+        await asked(page, "works out what changes")
+        await page.evaluate("document.querySelector('#act [name=shared]').click()")
+        await asked(page, "The commit follows 99999999.")
+        await release(page)
+
+        assert "The commit follows 99999999." in await page.evaluate(ACT)
+
+
+async def test_without_a_plan_nothing_can_be_pushed(page: Page, tmp_path: Path) -> None:
+    async with opened(page, tmp_path, {ROLL: [(0, None)]}):
+        await roll_back(page, "The server can't be reached.")
+
+        assert await page.evaluate("document.querySelector('#act .danger').disabled")
+
+
 async def test_a_roll_back_that_is_not_served_in_time_says_where_to_look(page: Page, tmp_path: Path) -> None:
     done = PLAN | {"commit": "f" * 40}
     answers = {ROLL: [(200, PLAN), (200, done)], "GET /api/v1/gate": [(503, {"message": "starting"})]}
@@ -675,12 +701,10 @@ async def test_a_roll_back_that_is_not_served_in_time_says_where_to_look(page: P
 
 
 async def test_a_change_is_sent_once_and_the_dialog_stays_while_the_server_works(page: Page, tmp_path: Path) -> None:
-    slow = "{ const fetched = window.fetch; window.fetch = async (url, options) => { if (options?.method === 'POST')"
-    slow += " await new Promise(done => (window.go = done)); return fetched(url, options); }; }"
     async with opened(page, tmp_path, {"POST /api/v1/pins": [(201, PIN)]}):
         await choose(page, KEY)
         await press(page, "Pin…")
-        await page.evaluate(slow)
+        await hold(page, "/api/v1/pins")
         await fill(page, "reason", "incident 7")
         await press(page, "Pin", "document.getElementById('act')")
         await page.evaluate("document.querySelector('#act form').requestSubmit()")
@@ -688,7 +712,7 @@ async def test_a_change_is_sent_once_and_the_dialog_stays_while_the_server_works
             "const event = new Event('cancel', { cancelable: true }); document.getElementById('act').dispatchEvent(event);"
             " [event.defaultPrevented, ...[...document.querySelectorAll('#act .buttons button')].map(each => each.disabled)]"
         )
-        await page.evaluate("window.go()")
+        await release(page)
         await page.wait(CLOSED)
         posted = await sent(page, "POST /api/v1/pins")
 
@@ -727,6 +751,60 @@ async def test_with_the_right_admin_alone_the_pins_are_not_requested(page: Page,
     assert [] == page.complaints
 
 
+async def test_an_answer_for_another_key_filter_or_user_is_not_shown(page: Page, tmp_path: Path) -> None:
+    history = {"commits": [commit_of(1)], "next": None}
+    audit = {"entries": [entry(1)], "next": None, "stored": True, "workers_silent": 0}
+    answers = {
+        "GET /api/v1/history/billing/default/main": [(200, history)],
+        "GET /api/v1/audit": [(200, audit)],
+        "GET /api/v1/pins": [(200, {"pins": [PIN]})],
+    }
+    async with opened(page, tmp_path, answers, '["read", "subscribe", "admin"]'):
+        await page.evaluate("location.hash = '#configuration'")
+        await page.wait("document.querySelector('#key-list .mark') !== null")
+        await page.evaluate("document.querySelectorAll('#key-list button')[1].click()")
+        await hold(page, "/api/v1/history/billing/default/main")
+        await press(page, "Show its history")
+        await choose(page, "application:default:main")
+        await release(page)
+        other_key = await page.evaluate("document.querySelector('#key-history').innerText")
+
+        await hold(page, "/api/v1/audit")
+        await page.evaluate("location.hash = '#audit'")
+        await page.wait("window.go !== null")
+        await page.evaluate("document.getElementById('audit-act').value = 'pin'")
+        await release(page)
+        other_filter = await page.evaluate("document.querySelector('#audit-body').innerText")
+
+        await hold(page, "/api/v1/pins")
+        await page.evaluate("dispatchEvent(new Event('refresh'))")
+        await page.wait("window.go !== null")
+        await page.evaluate("document.getElementById('sign-out').click()")
+        await page.wait("document.getElementById('sign-in').open")
+        await release(page)
+        other_user = await page.evaluate("document.getElementById('pins-count').textContent")
+
+    assert "message 1" not in other_key
+    assert "Show its history" == other_key
+    assert "target" not in other_filter
+    assert "" == other_user
+
+
+async def test_if_a_page_of_the_audit_log_is_gone_the_view_begins_anew(page: Page, tmp_path: Path) -> None:
+    first = {"entries": [entry(1)], "next": "id1", "stored": True, "workers_silent": 0}
+    sentence = "there is no such entry any more"
+    async with opened(page, tmp_path, {"GET /api/v1/audit": [(200, first)]}):
+        await view(page, "audit", "target 1")
+        answers = json.dumps([[404, {"message": sentence}], [200, first]])
+        await page.evaluate(f"window.answers['GET /api/v1/audit'] = {answers}")
+        await press(page, "Older")
+        await view(page, "audit", sentence)
+        await page.evaluate("dispatchEvent(new Event('refresh'))")
+        text = await view(page, "audit", "target 1")
+
+    assert sentence not in text
+
+
 async def test_a_token_without_the_right_admin_reads_pins_and_gets_no_button(page: Page, tmp_path: Path) -> None:
     answers: Answers = {"GET /api/v1/pins": [(200, {"pins": [PIN]})]}
     async with opened(page, tmp_path, answers, '["read", "subscribe"]'):
@@ -762,8 +840,10 @@ async def test_a_sign_out_leaves_nothing_of_the_former_user_on_the_page(page: Pa
         await page.evaluate("location.hash = '#configuration'")
         await page.evaluate("document.querySelectorAll('#key-list button')[1].click()")
         await page.wait("document.querySelectorAll('#document tr').length > 0")
+        await press(page, "Lift the pin…")
         await page.evaluate("document.getElementById('sign-out').click()")
         await page.wait("document.getElementById('sign-in').open")
+        assert await page.evaluate(CLOSED)
         text = await page.evaluate(
             "document.querySelector('main').textContent + document.querySelector('nav').textContent"
         )
