@@ -2,9 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from vortexd.auth.tokens import digest_of, new_token
 
@@ -84,40 +82,6 @@ def committed(tmp_path: Path) -> tuple[Repository, str]:
     return repository, source
 
 
-STAND_IN = """
-window.sent = [];
-window.answers = %s;
-const real = window.fetch;
-window.fetch = async (url, options = {}) => {
-  const { pathname, search } = new URL(url);
-  const name = `${options.method ?? "GET"} ${pathname}`;
-  const answers = window.answers[name];
-  if (answers === undefined) return real(url, options);
-  window.sent.push([name, search, options.body ? JSON.parse(options.body) : null]);
-  const [status, body] = answers.length > 1 ? answers.shift() : answers[0];
-  if (status === 0) throw new TypeError("Failed to fetch");
-  return new Response(status === 204 ? null : JSON.stringify(body), { status });
-};
-"""
-
-
-async def stand_in(page: Page, answers: Mapping[str, Sequence[tuple[int, Any]]]) -> None:
-    """Answer some requests of the page in place of the server, and record them.
-
-    Args:
-        answers: By `METHOD path`, the status and the body of each answer. The last answer is given again and again.
-            The status 0 is a connection that breaks.
-    """
-    source = STAND_IN % json.dumps({"GET /api/v1/pins": [(200, {"pins": []})], **answers})
-    await page.call("Page.addScriptToEvaluateOnNewDocument", source=source)
-
-
-async def sent(page: Page, name: str) -> list[tuple[str, Any]]:
-    """The query and the body of each request that the stand-in has answered."""
-    found = json.loads(await page.evaluate("JSON.stringify(window.sent)"))
-    return [(query, body) for each, query, body in found if each == name]
-
-
 async def press(page: Page, text: str, within: str = "document") -> None:
     """Press the first visible button with a text, once it is enabled."""
     button = (
@@ -141,20 +105,3 @@ async def asked(page: Page, has: str) -> str:
     await page.wait(f"document.getElementById('act').open && {ACT}.includes({json.dumps(has)})")
     text: str = await page.evaluate(ACT)
     return text
-
-
-async def hold(page: Page, path: str) -> None:
-    """Keep the next request for a path waiting until `window.go()` is called. Requests after it aren't kept."""
-    await page.evaluate(
-        "{ const fetched = window.fetch; let isHeld = false; window.fetch = async (url, options) => {"
-        f" if (!isHeld && new URL(url).pathname === {json.dumps(path)}) {{"
-        " isHeld = true; await new Promise(done => (window.go = done)); }"
-        " return fetched(url, options); }; window.go = null; }"
-    )
-
-
-async def release(page: Page) -> None:
-    """Let the request go on that `hold` keeps, and give the page time to show its answer."""
-    await page.wait("window.go !== null")
-    await page.evaluate("window.go()")
-    await page.evaluate("new Promise(done => setTimeout(done, 100))")
