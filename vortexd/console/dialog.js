@@ -24,22 +24,22 @@ export function openDialog({ title, parts, action, needsReason = true, isReady =
   const body = element("div", {}, ...parts);
   const buttons = element("div", { class: "buttons" }, cancel, restart, confirm);
   const form = element("form", { method: "dialog" }, element("h2", { id: "act-title" }, title), body, asked, problem, buttons);
-  let isBusy = false;
+  let [isBusy, isAllowed] = [false, isReady];
   const opened = {
     body,
     /** Enable or disable the button that confirms. */
-    allow(isAllowed) {
-      confirm.disabled = !isAllowed;
+    allow(isAllowedNow) {
+      isAllowed = isAllowedNow;
+      confirm.disabled = isBusy || !isAllowed;
     },
     /** Show an error, and offer to start again if the state has changed meanwhile. */
     complain(error) {
       problem.textContent = error.status === undefined ? UNKNOWN : error.sentence;
       problem.hidden = false;
       restart.hidden = again === undefined || ![404, 409].includes(error.status);
-      if (!restart.hidden) {
-        confirm.disabled = true;
-        restart.focus();
-      }
+      if (restart.hidden) return;
+      opened.allow(false);
+      restart.focus();
     },
     /** Show only that something is done, with a button that closes the dialog. */
     finish(...content) {
@@ -55,17 +55,17 @@ export function openDialog({ title, parts, action, needsReason = true, isReady =
   };
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    if (isBusy) return;
+    if (isBusy || !isAllowed) return;
     isBusy = cancel.disabled = confirm.disabled = true;
     problem.hidden = restart.hidden = true;
     try {
       const stays = await submit(reason.value.trim(), opened);
       if (!stays && opened.isOpen) dialog.close();
     } catch (error) {
-      confirm.disabled = false;
       opened.complain(error);
     } finally {
       isBusy = cancel.disabled = false;
+      opened.allow(isAllowed);
     }
   });
   // While the server works, the dialog stays: closing it wouldn't stop the server.
