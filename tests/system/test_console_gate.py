@@ -150,3 +150,36 @@ async def test_if_a_page_of_the_audit_log_is_gone_the_view_begins_anew(page: Pag
         text = await view(page, "audit", "target 1")
 
     assert sentence not in text
+
+
+async def type_key(page: Page, key: str, code: int, text: str = "") -> None:
+    event = {"key": key, "code": key, "windowsVirtualKeyCode": code}
+    await page.call("Input.dispatchKeyEvent", type="keyDown", text=text, **event)
+    await page.call("Input.dispatchKeyEvent", type="keyUp", **event)
+
+
+async def test_a_keyboard_is_enough(page: Page, tmp_path: Path) -> None:
+    answers: Answers = {"GET /api/v1/gate": [(200, gate([HELD]))], "POST /api/v1/gate": [(204, None)]}
+    async with opened(page, tmp_path, answers):
+        await view(page, "gate", "held back")
+        await page.evaluate("document.querySelector('nav [href=\"#audit\"]').focus()")
+        await type_key(page, "Tab", 9)
+        focused = await page.evaluate("document.activeElement.textContent")
+        await type_key(page, "Enter", 13, "\r")
+        await asked(page, "Let main through")
+        await type_key(page, "Escape", 27)
+        await page.wait(CLOSED)
+        # The focus is back at the button.
+        await type_key(page, "Enter", 13, "\r")
+        await asked(page, "Let main through")
+        for _ in range(5):
+            if await page.evaluate("document.activeElement.name === 'reason'"):
+                break
+            await type_key(page, "Tab", 9)
+        await page.call("Input.insertText", text="incident 7")
+        await type_key(page, "Enter", 13, "\r")
+        await page.wait(CLOSED)
+        posted = await sent(page, "POST /api/v1/gate")
+
+    assert "Let through…" == focused
+    assert ["incident 7"] == [body["reason"] for _, body in posted]

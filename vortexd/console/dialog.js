@@ -69,7 +69,9 @@ export function openDialog({ title, parts, action, needsReason = true, isReady =
     }
   });
   // While the server works, the dialog stays: closing it wouldn't stop the server.
-  dialog.oncancel = (event) => isBusy && event.preventDefault();
+  dialog.oncancel = (event) => {
+    if (isBusy) event.preventDefault();
+  };
   dialog.replaceChildren(form);
   if (!dialog.open) dialog.showModal();
   return opened;
