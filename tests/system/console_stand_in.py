@@ -152,6 +152,16 @@ def entry(number: int, act: str = "reload", who: str = "SIGHUP") -> dict[str, An
     }
 
 
+def history_of(commits: Sequence[Any], after: str | None = None, layers: int = 1) -> dict[str, Any]:
+    """An answer of /api/v1/history, for a key with some layers that have a history, and one that has none."""
+    kinds = [*["commits"] * layers, "none"]
+    return {
+        "commits": commits,
+        "next": after,
+        "layers": [{"source": "git", "label": "main", "kind": kind, "count": 1} for kind in kinds],
+    }
+
+
 def commit_of(number: int) -> dict[str, Any]:
     steps = [{"op": "add", "path": f"/a{step}", "new": step} for step in range(70)]
     return {
@@ -161,6 +171,8 @@ def commit_of(number: int) -> dict[str, Any]:
         "message": f"message {number}",
         "old_version": "0" * 16,
         "version": f"{number:016x}",
+        "source": "git",
+        "label": "main",
         "changes": steps,
         "left_out": 5,
     }

@@ -6,7 +6,21 @@ import pytest
 
 from .browser import CHROMIUM, Page
 from .console import ACT, CLOSED, asked, choose, picture, press, view
-from .console_stand_in import HELD, PIN, PLAN, ROLL, Answers, commit_of, entry, gate, hold, opened, release, sent
+from .console_stand_in import (
+    HELD,
+    PIN,
+    PLAN,
+    ROLL,
+    Answers,
+    commit_of,
+    entry,
+    gate,
+    history_of,
+    hold,
+    opened,
+    release,
+    sent,
+)
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium")
 
@@ -31,7 +45,7 @@ async def test_the_focus_stays_where_it_is_while_nothing_changes(page: Page, tmp
 
 
 async def test_an_answer_for_another_key_filter_or_user_is_not_shown(page: Page, tmp_path: Path) -> None:
-    history = {"commits": [commit_of(1)], "next": None}
+    history = history_of([commit_of(1)])
     audit = {"entries": [entry(1)], "next": None, "stored": True, "workers_silent": 0}
     answers: Answers = {
         "GET /api/v1/history/billing/default/main": [(200, history)],

@@ -16,6 +16,7 @@ from .console_stand_in import (
     Answers,
     commit_of,
     gate,
+    history_of,
     hold,
     opened,
     release,
@@ -199,9 +200,45 @@ async def test_the_history_of_a_directory_says_why_there_is_none(page: Page, tmp
     assert len(text) > len("History\n\n404")
 
 
+async def test_the_versions_of_a_directory_can_be_pinned_but_not_rolled_back_to(page: Page, tmp_path: Path) -> None:
+    version = commit_of(7) | {"author": "", "message": ""}
+    answers: Answers = {
+        "GET /api/v1/history/billing/default/main": [(200, history_of([version]))],
+        "POST /api/v1/pins": [(201, PIN)],
+    }
+    async with opened(page, tmp_path, answers):
+        await choose(page, KEY)
+        await press(page, "Show its history")
+        await page.wait("document.querySelectorAll('#key-history li').length === 1")
+        text = await page.evaluate("document.querySelector('#key-history li').innerText")
+        await press(page, "Pin to this…")
+        await asked(page, "version 00000000 of the directory")
+        await fill(page, "reason", "incident 7")
+        await press(page, "Pin", "document.getElementById('act')")
+        await page.wait(CLOSED)
+        posted = await sent(page, "POST /api/v1/pins")
+
+    assert "version 00000000 of the directory" in text
+    assert "Roll back" not in text
+    assert "label main" not in text
+    assert "0000000000000007" == posted[0][1]["to"]
+
+
+async def test_if_several_sources_or_labels_have_a_history_each_commit_names_its_own(
+    page: Page, tmp_path: Path
+) -> None:
+    history = history_of([commit_of(7)], layers=2)
+    async with opened(page, tmp_path, {"GET /api/v1/history/billing/default/main": [(200, history)]}):
+        await choose(page, KEY)
+        await press(page, "Show its history")
+        await page.wait("document.querySelectorAll('#key-history li').length === 1")
+
+        assert "git, label main" in await page.evaluate("document.querySelector('#key-history li').innerText")
+
+
 async def test_a_long_history_is_shown_in_pages_up_to_a_limit(page: Page, tmp_path: Path) -> None:
     history = "GET /api/v1/history/billing/default/main"
-    first = {"commits": [commit_of(number) for number in range(20)], "next": "n1"}
+    first = history_of([commit_of(number) for number in range(20)], "n1")
     async with opened(page, tmp_path, {history: [(200, first)]}):
         await choose(page, KEY)
         await press(page, "Show its history")

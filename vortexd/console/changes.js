@@ -1,7 +1,7 @@
 // The view Changes: what has changed while the page was open, and commits from before.
 
 import { listKeys, openKey, showDocument } from "./configuration.js";
-import { $, button, element, more, short, time, when } from "./dom.js";
+import { $, button, commitTitle, element, more, short, time, when } from "./dom.js";
 import { keyName } from "./marks.js";
 import { ask, pathOf } from "./requests.js";
 import { may, session } from "./session.js";
@@ -109,11 +109,6 @@ async function showHistory() {
     list.append(changeItem(event, element("time", { datetime: each.time, class: "quiet" }, when(each.time)), commitTitle(each), linesOfSteps(each.changes), said));
     $("changes-empty").hidden = true;
   }
-}
-
-/** Return the text for a commit, or for a version of a directory, which has no author. */
-function commitTitle(commit) {
-  return commit.author ? `${short(commit.commit)} by ${commit.author}: ${commit.message}` : `version ${short(commit.commit)} of the directory`;
 }
 
 /** Return the configurations whose history is shown: those that a commit has changed last, and then others. */

@@ -67,6 +67,11 @@ export function short(version) {
   return version === null ? "nothing" : String(version).slice(0, 8);
 }
 
+/** Return the text for a commit, or for a version of a directory, which has no author. */
+export function commitTitle(commit) {
+  return commit.author ? `${short(commit.commit)} by ${commit.author}: ${commit.message}` : `version ${short(commit.commit)} of the directory`;
+}
+
 export function when(text) {
   return text === null ? "never" : new Date(text).toLocaleString();
 }

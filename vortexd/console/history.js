@@ -1,7 +1,7 @@
-// The history of the shown key: the commits that changed its document. From each, one can roll back to it or pin it.
+// The history of the shown key: the commits, or the versions of a directory, that changed its document. Each can be pinned, and each commit rolled back to.
 
-import { $, button, element, more, short, when } from "./dom.js";
-import { openPin } from "./pins.js";
+import { $, button, commitTitle, element, more, short, when } from "./dom.js";
+import { openPin, pinTarget } from "./pins.js";
 import { ask, pathOf } from "./requests.js";
 import { openRollback } from "./rollback.js";
 import { may, session } from "./session.js";
@@ -39,22 +39,25 @@ async function request(after) {
   // Somebody may have chosen another key, or asked anew.
   if (key !== shownFor || (after !== "" && known !== commits)) return;
   commits = [...known, ...page.commits];
-  show(key, page.next);
+  show(key, page);
 }
 
-function show(key, next) {
+function show(key, { next, layers }) {
+  // If only one source or label has a history, its name says nothing.
+  const isOne = layers.filter((each) => each.kind !== "none").length <= 1;
   const hasMore = next !== null && commits.length < MOST_COMMITS;
   $("key-history").replaceChildren(
     element("h3", {}, "History"),
-    commits.length ? "" : element("p", { class: "quiet" }, "No commit among those that the server has searched has changed this configuration."),
-    element("ol", {}, ...commits.map((each) => item(key, each))),
+    commits.length ? "" : element("p", { class: "quiet" }, "Nothing that the server has searched has changed this configuration."),
+    element("ol", {}, ...commits.map((each) => item(key, each, isOne))),
     hasMore ? button("Show older commits", () => request(next)) : "",
   );
 }
 
-function item(key, each) {
+function item(key, each, isOne) {
   const count = each.changes.length + each.left_out;
-  const about = `${short(each.commit)} by ${each.author}`;
+  const about = commitTitle(each);
+  const pin = () => openPin(key, pinTarget(each), commits ?? []);
   // Most commits stay closed, so the page makes their lines only when they are opened.
   const showChanges = ({ target }) => {
     if (target.children.length > 1) return;
@@ -62,8 +65,9 @@ function item(key, each) {
     target.append(element("div", { class: "diff mono" }, ...lines.slice(0, MOST_LINES)), more(lines.length - MOST_LINES) ?? "", more(each.left_out, " changes") ?? "");
   };
   const buttons = [
-    button("Roll back to this…", () => openRollback(key, each.commit, () => openPin(key, each.commit, commits ?? [])), { "aria-label": `Roll back to ${about}` }),
-    button("Pin to this…", () => openPin(key, each.commit, commits ?? []), { "aria-label": `Pin to ${about}` }),
+    // A directory takes no commits.
+    each.author ? button("Roll back to this…", () => openRollback(key, each.commit, pin), { "aria-label": `Roll back to ${about}` }) : null,
+    button("Pin to this…", pin, { "aria-label": `Pin to ${about}` }),
   ];
   return element(
     "li",
@@ -71,8 +75,8 @@ function item(key, each) {
     element(
       "div",
       { class: "title" },
-      element("strong", {}, each.message),
-      element("span", { class: "quiet" }, about),
+      element("strong", {}, about),
+      isOne ? null : element("span", { class: "quiet" }, `${each.source}, label ${each.label}`),
       element("time", { datetime: each.time, class: "quiet" }, when(each.time)),
       element("code", { class: "quiet" }, `${short(each.old_version)} → ${short(each.version)}`),
       each.version === session.shownVersion ? element("span", { class: "good" }, "served now") : null,

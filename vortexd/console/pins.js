@@ -1,7 +1,7 @@
 // The view Pins, and the dialogs that put and lift a pin. A pin freezes what the server serves for one key.
 
 import { openDialog } from "./dialog.js";
-import { $, button, element, short, update, when } from "./dom.js";
+import { $, button, commitTitle, element, short, update, when } from "./dom.js";
 import { keyName, markKeys, pinEnd } from "./marks.js";
 import { ask, change, pathOf } from "./requests.js";
 import { forbidden, may, session } from "./session.js";
@@ -95,8 +95,8 @@ export function openPin(key, to = "", commits = []) {
     openLift(key);
     return;
   }
-  const states = commits.map((each) => element("option", { value: each.commit, selected: each.commit === to }, `${short(each.commit)} by ${each.author}, ${when(each.time)}: ${each.message}`));
-  if (to !== "" && !commits.some((each) => each.commit === to)) states.push(element("option", { value: to, selected: true }, short(to)));
+  const states = commits.map((each) => element("option", { value: pinTarget(each), selected: pinTarget(each) === to }, `${when(each.time)}, ${commitTitle(each)}`));
+  if (to !== "" && !commits.some((each) => pinTarget(each) === to)) states.push(element("option", { value: to, selected: true }, short(to)));
   const state = element("select", { name: "to" }, element("option", { value: "", selected: to === "" }, "as the server serves it now"), ...states);
   const count = element("input", { name: "count", type: "number", min: 1, value: 2, required: true, step: 1, "aria-label": "How long" });
   const units = [...Object.keys(SECONDS), "until somebody lifts it"];
@@ -124,6 +124,11 @@ export function openPin(key, to = "", commits = []) {
     },
     again: () => startAgain(() => openPin(key, state.value, commits)),
   });
+}
+
+/** Return what a pin of an entry of the history names: the commit. For a version of a directory, it is the version of the document. */
+export function pinTarget(entry) {
+  return entry.author ? entry.commit : entry.version;
 }
 
 function openLift(key) {
