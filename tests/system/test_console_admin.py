@@ -1,5 +1,6 @@
 """What an administrator changes from the console, with a real vortexd and a Git source; and what a token without `admin` sees of it."""
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -95,8 +96,10 @@ async def test_a_refused_state_is_let_through_and_a_token_without_admin_sees_it_
         await view(page, "gate", "The gate holds nothing back.")
         standing = await view(page, "gate", "Served although it breaks the rules")
         await view(page, "changes", "hunter2")
+        audit = await view(page, "audit", "incident 7")
         assert [] == page.complaints
 
+    assert re.search("grace\t127.0.0.1\t.*\tmain\tdone\tincident 7", audit)
     finding = "type of billing.schema.json\t/port\tbilling.yml:1"
     assert "Let through" not in seen
     assert "The server keeps serving the former one." in shown
