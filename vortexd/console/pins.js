@@ -18,8 +18,7 @@ export async function updatePins() {
   const token = sessionStorage.getItem("token");
   const found = await ask("/api/v1/pins");
   if (token !== sessionStorage.getItem("token")) return;
-  const node = found.node ?? null;
-  const pins = new Map(found.pins.map((each) => [`${each.application}:${each.profile}:${each.label}`, { node, ...each }]));
+  const pins = new Map(found.pins.map((each) => [`${each.application}:${each.profile}:${each.label}`, each]));
   const hasChanged = JSON.stringify([...pins]) !== JSON.stringify([...session.pins]);
   session.pins = pins;
   if (hasChanged) showMarks();
@@ -62,7 +61,7 @@ function card(key, pin) {
     ),
     element("p", {}, pin.reason),
     pin.served ? null : element("p", { class: "bad" }, NOT_SERVED),
-    element("p", { class: "quiet" }, `by ${pin.by} since ${when(pin.since)}, ${pinEnd(pin)}${at(pin)}`),
+    element("p", { class: "quiet" }, `by ${pin.by} since ${when(pin.since)}, ${pinEnd(pin)}`),
   );
 }
 
@@ -77,11 +76,7 @@ export function showPin() {
 
 function about(pin) {
   const state = pin.commit === null ? `version ${short(pin.version)}` : `version ${short(pin.version)} of commit ${short(pin.commit)}`;
-  return `${pin.by} has pinned this key to ${state} since ${when(pin.since)}, ${pinEnd(pin)}${at(pin)}: ${pin.reason}`;
-}
-
-function at({ node }) {
-  return node === null ? "" : `, at the node ${node} only`;
+  return `${pin.by} has pinned this key to ${state} since ${when(pin.since)}, ${pinEnd(pin)}: ${pin.reason}`;
 }
 
 /**
