@@ -120,3 +120,33 @@ def test_a_source_without_push_is_named_with_the_setting_and_the_pin(tmp_path: P
         assert "set push = true in its [[source]]" in err
         assert f"vortexctl pin shop:default:main --to {first} --reason TEXT\n" in err
     assert newest == repository.git("rev-parse", "main").strip()
+
+
+def test_a_pin_is_put_listed_and_lifted(tmp_path: Path, vortexctl: Run) -> None:
+    repository = Repository(tmp_path / "config.git")
+    first = repository.commit({"shop.yml": "port: 1\n"})
+    repository.commit({"shop.yml": "port: 2\n"})
+    key = "shop:default:main"
+    with Server(tmp_path / "x", settings=git_settings(tmp_path / "state", repository)) as server:
+        given = ("pin", key, "--to", first[:12], "--reason", "incident 7")
+        status, out, err = vortexctl(server, *given, "--for", "2h")
+        assert (0, "") == (status, err)
+        assert out.startswith(f"{key} is pinned to version ")
+        assert f" (commit {first[:12]})\nthe pin ends at 20" in out
+        assert (0, "1\n", "") == vortexctl(server, "get", "shop", "default", "port")
+        status, out, _ = vortexctl(server, "pins")
+        assert (0, 2, True) == (status, out.count("\n"), f" {first[:12]} " in out)
+        assert out.endswith(" incident 7\n")
+        status, out, err = vortexctl(server, *given)
+        assert (3, "", True) == (status, out, " answered 409: " in err)
+
+        assert (0, f"{key} is no longer pinned\n", "") == vortexctl(server, "unpin", key, "--reason", "over")
+        assert (0, "2\n", "") == vortexctl(server, "get", "shop", "default", "port")
+        assert (0, "no configuration that the token may read is pinned\n", "") == vortexctl(server, "pins")
+        status, out, err = vortexctl(server, "unpin", "shop")
+        assert (3, "", True) == (status, out, " answered 404: " in err)
+        status, out, _ = vortexctl(server, "pin", "shop", "--reason", "for now")
+        assert (0, True) == (status, out.endswith(f"vortexctl unpin {key}\n"))
+        entries = [json.loads(line) for line in vortexctl(server, "audit", "--json")[1].splitlines()]
+        done = [each["act"] for each in entries if each["outcome"] == "done"]
+        assert ["pin", "lift pin", "pin"] == done
