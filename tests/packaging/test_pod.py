@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -91,6 +92,25 @@ def test_a_changed_config_map_is_published_without_a_restart(server: tuple[Pod, 
 
     assert before == 100
     print(f"published {seconds:.2f} s after the swap")
+
+
+def test_a_full_state_volume_stops_neither_the_server_nor_its_changes(server: tuple[Pod, Container], port: int) -> None:
+    pod, process = server
+    process.signal(signal.SIGKILL)
+    process.process.wait(10)
+    state = pod.path("state")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k,mode=2777", "tmpfs", str(state)], check=True)
+    try:
+        (state / "full").write_bytes(bytes(4_096))
+        full = pod.start("vortexd", ["--config", "/etc/vortexd/vortexd.toml"])
+        wait_until(lambda: is_ready(port))
+        pod.volumes["config"].update({"application.yml": "greeting: hello\n", "orders.yml": "orders: {batch: 9}\n"})
+        wait_until(lambda: batch(port) == 9)
+        output = full.kill()
+    finally:
+        subprocess.run(["umount", "-l", str(state)], check=True)
+
+    assert "no space left on device" in output
 
 
 def test_the_process_has_no_rights_and_an_unwritable_root(server: tuple[Pod, Container]) -> None:
