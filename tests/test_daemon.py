@@ -26,6 +26,8 @@ from vortexd.http.fleet_arrivals import FleetArrivals
 from vortexd.http.fleet_departures import FleetDepartures
 from vortexd.net.inherited import Inherited
 from vortexd.net.listener import Listener
+from vortexd.pins.late_keeper import LatePinKeeper
+from vortexd.pipeline.publisher import Publisher
 from vortexd.process.late_signals import LateSignals
 from vortexd.process.peers import Peers
 from vortexd.process.systemd import Notifier
@@ -140,8 +142,29 @@ async def test_the_stand_in_of_a_node_that_publishes_publishes_at_this_node_alon
     settings = ClusterSettings(name="shop", endpoints=("http://127.0.0.1:9",), publish=True)
     parts = await run_until_ready(tmp_path, signals, settings)
 
-    assert [parts.stages.publisher.publish] == publishing
-    assert parts.publish != parts.stages.publisher.publish
+    assert [parts.publish_here] == publishing
+    assert parts.publish != parts.publish_here
+
+
+@pytest.mark.parametrize("is_member", [False, True])
+async def test_a_node_publishes_once_the_pins_of_its_cluster_are_known_and_another_server_at_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, signals: tuple[signal.Signals, ...], is_member: bool
+) -> None:
+    done: list[str] = []
+
+    async def watch(_: Node) -> None:
+        await trio.sleep_forever()
+
+    async def wait_known(_: LatePinKeeper) -> None:
+        done.append("pins known")
+
+    monkeypatch.setattr(Node, "run", watch)
+    monkeypatch.setattr(LatePinKeeper, "wait_known", wait_known)
+    monkeypatch.setattr(Publisher, "publish", noted(done, "publish", Publisher.publish))
+    cluster = ClusterSettings(name="shop", endpoints=("http://127.0.0.1:9",)) if is_member else ClusterSettings()
+    await run_until_ready(tmp_path, signals, cluster)
+
+    assert (["pins known"] if is_member else []) + ["publish"] == done
 
 
 async def test_acknowledgements_are_read_before_the_server_is_ready_and_written_when_all_connections_have_ended(

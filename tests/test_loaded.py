@@ -266,6 +266,12 @@ def serve(*arguments: str) -> Loaded:
     return run("vortexd.__main__", "--bind", "127.0.0.1:0", "--log-format", "json", *arguments, until=ready)
 
 
+@pytest.fixture(autouse=True)
+def _own_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What another server has left in the state directory would be loaded, too."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
 def test_a_start_on_a_directory_loads_all_modules_but_these() -> None:
     loaded = serve("--source", str(EXAMPLE))
 
