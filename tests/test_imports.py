@@ -67,6 +67,7 @@ PURE = [
     "cluster.records",
     "cluster.summaries",
     "source.fields",
+    "source.files.index",
     "audit.entry",
     "pins.changes",
     "pins.pin",

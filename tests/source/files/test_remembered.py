@@ -9,6 +9,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import attrs
 import pytest
 import trio
 from structlog.testing import capture_logs
@@ -16,25 +17,34 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.fakes import wait_until
 from vortexd.core.model import Former, Good
+from vortexd.source.files import journal as journal_module
 from vortexd.source.files import remembered as module
-from vortexd.source.files.remembered import FORMAT, MAX_AGE, Remembered
+from vortexd.source.files.index import FORMAT, Entry
+from vortexd.source.files.journal import Change
+from vortexd.source.files.journal import MAX_BYTES as JOURNAL_BYTES
+from vortexd.source.files.remembered import MAX_AGE, Remembered
 from vortexd.state import private_files
 
 ROOT = "file:/c/"
 
 
 class Disk:
-    """What is remembered in a directory, at a time that the test sets."""
+    """What is remembered in a directory, at a time that the test sets. Unless a test wants it, there is no journal."""
 
     def __init__(self, path: Path, **options: Any) -> None:
         self.path = path
         self.now = 1_900_000_000.0
-        self.options = options
+        self.options = {"journal_bytes": 0} | options
         self.memory = self.open()
 
     def open(self) -> Remembered:
         """What another process sees, or this one after a restart."""
         return Remembered(self.path, ROOT, lambda: self.now, **self.options)
+
+    def restart(self) -> None:
+        if self.memory._lock is not None:
+            os.close(self.memory._lock)
+        self.memory = self.open()
 
     def write(self, contents: dict[str, bytes], **broken: bool) -> None:
         self.memory._write(lambda: Good(contents, {f"{name}.yml": absent for name, absent in broken.items()}))
@@ -48,8 +58,14 @@ class Disk:
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Disk:
+def indexed(tmp_path: Path) -> Disk:
+    """A disk on which each write makes a new index."""
     return Disk(tmp_path / "state" / "remembered" / "one")
+
+
+@pytest.fixture(params=[0, JOURNAL_BYTES], ids=["no journal", "journal"])
+def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Disk:
+    return Disk(tmp_path / "state" / "remembered" / "one", journal_bytes=request.param)
 
 
 async def test_what_was_good_is_known_after_a_restart(disk: Disk) -> None:
@@ -73,13 +89,13 @@ async def test_nothing_is_known_before_anything_was_written(disk: Disk) -> None:
     assert [] == logs
 
 
-async def test_a_broken_file_keeps_what_it_was_and_a_deleted_one_is_forgotten(disk: Disk) -> None:
-    disk.write({"a.yml": b"a: 1", "b.yml": b"b: 1"})
-    disk.write({}, a=False)
+async def test_a_broken_file_keeps_what_it_was_and_a_deleted_one_is_forgotten(indexed: Disk) -> None:
+    indexed.write({"a.yml": b"a: 1", "b.yml": b"b: 1"})
+    indexed.write({}, a=False)
 
-    assert [Former(b"a: 1")] == await disk.recall("a.yml")
-    assert [Former(None)] == await disk.recall("b.yml")
-    assert 1 == sum(len(each.name) == 64 for each in disk.path.iterdir())
+    assert [Former(b"a: 1")] == await indexed.recall("a.yml")
+    assert [Former(None)] == await indexed.recall("b.yml")
+    assert 1 == sum(len(each.name) == 64 for each in indexed.path.iterdir())
 
 
 async def test_a_file_that_was_never_good_is_not_taken_for_one_that_was_absent(disk: Disk) -> None:
@@ -106,20 +122,20 @@ async def test_what_is_too_old_is_not_used(disk: Disk, age: float, is_known: boo
     assert is_known == bool(await disk.recall("new.yml"))
 
 
-async def test_the_age_of_a_broken_file_counts_from_when_it_broke_and_its_content_goes_with_it(disk: Disk) -> None:
-    disk.write({"a.yml": b"a: 1", "b.yml": b"b: 1"})
+async def test_the_age_of_a_broken_file_counts_from_when_it_broke_and_its_content_goes_with_it(indexed: Disk) -> None:
+    indexed.write({"a.yml": b"a: 1", "b.yml": b"b: 1"})
     for _ in range(3):
-        disk.now += MAX_AGE / 2
-        disk.write({"b.yml": b"b: 1"}, a=False)
+        indexed.now += MAX_AGE / 2
+        indexed.write({"b.yml": b"b: 1"}, a=False)
     # It was first seen broken MAX_AGE ago.
-    assert [Former(b"a: 1")] == await disk.recall("a.yml")
-    disk.now += 1
-    assert [] == await disk.recall("a.yml")
-    disk.write({"b.yml": b"b: 1"}, a=False)
+    assert [Former(b"a: 1")] == await indexed.recall("a.yml")
+    indexed.now += 1
+    assert [] == await indexed.recall("a.yml")
+    indexed.write({"b.yml": b"b: 1"}, a=False)
 
-    assert [] == await disk.recall("a.yml")
-    assert [Former(b"b: 1")] == await disk.recall("b.yml")
-    assert 1 == sum(len(each.name) == 64 for each in disk.path.iterdir())
+    assert [] == await indexed.recall("a.yml")
+    assert [Former(b"b: 1")] == await indexed.recall("b.yml")
+    assert 1 == sum(len(each.name) == 64 for each in indexed.path.iterdir())
 
 
 async def test_contents_are_bounded_and_what_is_beyond_is_not_taken_for_absent(tmp_path: Path) -> None:
@@ -266,6 +282,7 @@ async def test_a_full_disk_is_one_warning_and_leaves_what_was_remembered(
 
     with monkeypatch.context() as patched, capture_logs() as logs:
         patched.setattr(os, "fsync", full)
+        patched.setattr(os, "fdatasync", full)
         for _ in range(2):
             disk.write({"a.yml": b"a: 2"})
     assert [("content not remembered", "no space left on device")] == [(each["event"], each["reason"]) for each in logs]
@@ -276,6 +293,7 @@ async def test_a_full_disk_is_one_warning_and_leaves_what_was_remembered(
     assert [Former(b"a: 2")] == await disk.recall("a.yml")
     with monkeypatch.context() as patched, capture_logs() as logs:
         patched.setattr(os, "fsync", full)
+        patched.setattr(os, "fdatasync", full)
         disk.write({"a.yml": b"a: 3"})
     assert 1 == len(logs)
 
@@ -408,6 +426,7 @@ async def test_a_write_that_failed_is_tried_again_and_the_former_index_is_not_co
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(os, "fdatasync", full)
     disk.now += MAX_AGE + 1
     async with trio.open_nursery() as nursery:
         with capture_logs():
@@ -417,6 +436,7 @@ async def test_a_write_that_failed_is_tried_again_and_the_former_index_is_not_co
             assert written == disk.index.stat().st_mtime
             assert [] == [former async for former in disk.open().contents("gone.yml")]
             monkeypatch.setattr(os, "fsync", sync)
+            monkeypatch.setattr(os, "fdatasync", os.fsync)
             await trio.sleep(module._RETRY + 1)
             assert [Former(b"a: 2")] == [former async for former in disk.open().contents("a.yml")]
             assert [Former(None)] == [former async for former in disk.open().contents("gone.yml")]
@@ -431,6 +451,289 @@ def run_inline(monkeypatch: pytest.MonkeyPatch) -> None:
         return function(*arguments)
 
     monkeypatch.setattr(trio.to_thread, "run_sync", inline)
+
+
+# The journal.
+
+
+def journals_of(disk: Disk) -> list[Path]:
+    return sorted(disk.path.glob("changes-*"))
+
+
+@pytest.fixture
+def journaled(tmp_path: Path) -> Disk:
+    """A disk with a small journal."""
+    return Disk(tmp_path / "state" / "remembered" / "one", journal_bytes=1_000)
+
+
+async def test_small_changes_are_one_sync_and_leave_the_index(journaled: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    journaled.write({"a.yml": b"a: 1", "b.yml": b"b: 1"})
+    index, names = journaled.index.read_bytes(), names_of(journaled)
+    assert [] == journals_of(journaled)
+    journaled.write({"a.yml": b"a: 2", "b.yml": b"b: 1"})
+    syncs: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda _: syncs.append("fsync"))
+    monkeypatch.setattr(os, "fdatasync", lambda _: syncs.append("fdatasync"))
+    journaled.now += 5
+    journaled.write({"a.yml": b"a: 3"}, b=False)
+
+    assert ["fdatasync"] == syncs
+    assert (index, names) == (journaled.index.read_bytes(), names_of(journaled))
+    assert journaled.now == journaled.index.stat().st_mtime
+    assert [Former(b"a: 3")] == await journaled.recall("a.yml")
+    assert [Former(b"b: 1")] == await journaled.recall("b.yml")
+    assert [Former(None)] == await journaled.recall("c.yml")
+    assert ["a.yml", "b.yml"] == sorted(journaled.open().paths())
+
+
+async def test_a_new_journal_is_in_the_directory_for_good_before_it_counts(
+    journaled: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journaled.write({"a.yml": b"a: 1"})
+    synced: list[bool] = []
+    monkeypatch.setattr(private_files, "sync", lambda directory: synced.append(bool(journals_of(journaled))))
+    journaled.write({"a.yml": b"a: 2"})
+
+    assert [True] == synced
+
+
+async def test_nothing_new_is_no_record_and_confirms_the_index(journaled: Disk) -> None:
+    journaled.write({"a.yml": b"a: 1"})
+    journaled.now += 5
+    journaled.write({"a.yml": b"a: 1"})
+    assert [] == journals_of(journaled)
+    assert journaled.now == journaled.index.stat().st_mtime
+
+    journaled.write({"a.yml": b"a: 2"})
+    [journal] = journals_of(journaled)
+    size = journal.stat().st_size
+    journaled.write({"a.yml": b"a: 2"})
+    assert size == journal.stat().st_size
+
+
+async def test_a_content_that_is_on_the_disk_already_is_not_in_the_journal(journaled: Disk) -> None:
+    for content in (b"a: 1", b"a: 2", b"a: 1", b"a: 2"):
+        journaled.write({"a.yml": content})
+        assert [Former(content)] == await journaled.recall("a.yml")
+
+    [journal] = journals_of(journaled)
+    contents = [json.loads(line.partition(b" ")[2])["contents"] for line in journal.read_bytes().splitlines()]
+    assert [1, 0, 0] == [len(each) for each in contents]
+
+
+async def test_a_full_journal_ends_with_a_new_index_that_has_all_of_it(journaled: Disk) -> None:
+    index = journaled.index
+    journaled.write({"a.yml": b"a: 0", "b.yml": b"b: 0"})
+    former = index.read_bytes()
+    number = 0
+    while index.read_bytes() == former:
+        number += 1
+        assert all(each.stat().st_size <= 1_000 for each in journals_of(journaled))
+        # The content of the broken file is only in the journal.
+        files = {"a.yml": b"a: %d" % number} | ({"b.yml": b"b: 1"} if number == 1 else {})
+        journaled.write(files, **({} if number == 1 else {"b": False}))
+
+    assert 3 == number
+    assert [] == journals_of(journaled)
+    assert {digest(b"a: %d" % number), digest(b"b: 1")} == names_of(journaled)
+    assert [Former(b"b: 1")] == await journaled.recall("b.yml")
+    journaled.write({"a.yml": b"a: 0"}, b=False)
+    assert 1 == len(journals_of(journaled))
+
+
+@pytest.mark.parametrize(("room", "is_journaled"), [(0, True), (-1, False), (-400, False)])
+async def test_a_change_that_the_journal_has_no_room_for_is_a_new_index(
+    tmp_path: Path, room: int, is_journaled: bool
+) -> None:
+    content = b"2" * 300
+    change = Change({"a.yml": Entry(digest(content))}, [], {digest(content): content})
+    size = len(journal_module.record(change))
+    # The first change takes as much room.
+    disk = Disk(tmp_path / "m", journal_bytes=2 * size + room)
+    for each in (b"1" * 300, b"3" * 300, content):
+        disk.write({"a.yml": each})
+
+    assert is_journaled == bool(journals_of(disk))
+    assert is_journaled == (digest(content) not in names_of(disk))
+    assert [Former(content)] == await disk.recall("a.yml")
+
+
+@pytest.mark.parametrize(("size", "is_journaled"), [(1_000, True), (1_001, False)])
+async def test_what_is_not_remembered_any_more_takes_bounded_room(
+    journaled: Disk, size: int, is_journaled: bool
+) -> None:
+    journaled.write({"a.yml": b"1" * size})
+    journaled.write({"a.yml": b""})
+
+    assert is_journaled == (digest(b"1" * size) in names_of(journaled))
+    assert [Former(b"")] == await journaled.recall("a.yml")
+
+
+async def test_after_a_restart_the_first_write_takes_over_what_the_journal_has(journaled: Disk) -> None:
+    journaled.write({"a.yml": b"a: 1", "b.yml": b"b: 1"})
+    journaled.write({"a.yml": b"a: 2", "b.yml": b"b: 2"})
+    [journal] = journals_of(journaled)
+    journal.write_bytes(journal.read_bytes() + b"torn")
+    journaled.restart()
+    journaled.write({"a.yml": b"a: 2"}, b=False)
+
+    assert [Former(b"a: 2")] == await journaled.recall("a.yml")
+    assert [Former(b"b: 2")] == await journaled.recall("b.yml")
+    assert {digest(b"a: 2"), digest(b"b: 2")} == names_of(journaled)
+    assert [] == journals_of(journaled)
+
+
+async def test_a_damaged_journal_is_one_warning_and_neither_it_nor_the_index_is_used(journaled: Disk) -> None:
+    for content in (b"a: 1", b"a: 2", b"a: 3"):
+        journaled.write({"a.yml": content})
+    [journal] = journals_of(journaled)
+    journal.write_bytes(b"x" + journal.read_bytes())
+    memory = journaled.open()
+    with capture_logs() as logs:
+        for _ in range(2):
+            assert [] == [former async for former in memory.contents("a.yml")]
+        assert [] == [*memory.paths()]
+    assert [("remembered content unreadable", journal.name, "a record is damaged")] == [
+        (each["event"], each["file"], each["reason"]) for each in logs
+    ]
+    # The writer notices the other size.
+    with capture_logs():
+        journaled.write({"a.yml": b"a: 4"})
+    assert [Former(b"a: 4")] == await journaled.recall("a.yml")
+    assert (journaled.path / "index.json.unknown").exists()
+    assert [] == journals_of(journaled)
+
+
+@pytest.mark.parametrize("garbage", [b"torn", b"garbage\n", b"\0" * 99 + b"\nx"])
+async def test_after_garbage_at_the_end_of_a_journal_all_before_it_is_known_and_kept(
+    journaled: Disk, garbage: bytes
+) -> None:
+    journaled.write({"a.yml": b"a: 1", "b.yml": b"b: 1"})
+    journaled.write({"a.yml": b"a: 2", "b.yml": b"b: 1"})
+    [journal] = journals_of(journaled)
+    journal.write_bytes(journal.read_bytes() + garbage)
+    memory = journaled.open()
+    with capture_logs() as logs:
+        for _ in range(2):
+            assert [Former(b"a: 2")] == [former async for former in memory.contents("a.yml")]
+    # An incomplete line is what a crash leaves.
+    assert ([] if garbage == b"torn" else [(journal.name, "its last record is damaged")]) == [
+        (each["file"], each["reason"]) for each in logs
+    ]
+    journaled.restart()
+    with capture_logs():
+        journaled.write({"b.yml": b"b: 1"}, a=False)
+    assert [Former(b"a: 2")] == await journaled.recall("a.yml")
+    assert [] == journals_of(journaled)
+    assert not (journaled.path / "index.json.unknown").exists()
+
+
+async def test_a_journal_that_is_too_large_is_not_read(journaled: Disk) -> None:
+    journaled.write({"a.yml": b"a: 1"})
+    journaled.write({"a.yml": b"a: 2"})
+    [journal] = journals_of(journaled)
+    os.truncate(journal, JOURNAL_BYTES + 1)
+    with capture_logs() as logs:
+        assert [] == await journaled.recall("a.yml")
+    assert [journal.name] == [each["file"] for each in logs]
+
+
+async def test_a_reader_reads_again_if_the_index_is_replaced_meanwhile(
+    journaled: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journaled.write({"a.yml": b"a: 1"})
+    journaled.write({"a.yml": b"a: 2"})
+    read, readings = private_files.read, 0
+
+    def replacing(file: Path, most: int) -> bytes:
+        nonlocal readings
+        content = read(file, most)
+        if file == journaled.index:
+            readings += 1
+            if readings == 1:
+                # The new index has the changes, and the journal of the former one is gone.
+                journaled.write({"a.yml": b"2" * 1_001})
+        return content
+
+    monkeypatch.setattr(private_files, "read", replacing)
+
+    assert [Former(b"2" * 1_001)] == await journaled.recall("a.yml")
+    assert 3 == readings
+
+
+async def test_a_content_of_the_journal_with_a_wrong_hash_is_not_used(
+    journaled: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journaled.write({"a.yml": b"a: 1"})
+    record = journal_module.record
+    monkeypatch.setattr(
+        journal_module,
+        "record",
+        lambda change: record(attrs.evolve(change, contents=dict.fromkeys(change.contents, b"other"))),
+    )
+    journaled.write({"a.yml": b"a: 2"})
+    with capture_logs() as logs:
+        assert [] == await journaled.recall("a.yml")
+    assert ["its hash is wrong"] == [each["reason"] for each in logs]
+
+
+async def test_after_a_record_that_failed_there_is_a_new_index_and_another_journal(
+    journaled: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journaled.write({"a.yml": b"a: 1"})
+    journaled.write({"a.yml": b"a: 2"})
+    [former] = journals_of(journaled)
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched, capture_logs() as logs:
+        patched.setattr(os, "fdatasync", full)
+        journaled.write({"a.yml": b"a: 3"})
+    assert [("content not remembered", "no space left on device")] == [(each["event"], each["reason"]) for each in logs]
+    assert [Former(b"a: 2")] == await journaled.recall("a.yml")
+
+    # The state of the first index again, whose journal has another one.
+    journaled.write({"a.yml": b"a: 1"})
+    assert [Former(b"a: 1")] == await journaled.recall("a.yml")
+    journaled.write({"a.yml": b"a: 4"})
+    assert [former] != journals_of(journaled)
+    assert 1 == len(journals_of(journaled))
+
+
+async def test_the_index_of_the_format_before_is_read(journaled: Disk) -> None:
+    journaled.write({"a.yml": b"a: 1"})
+    found = json.loads(journaled.index.read_bytes())
+    del found["journal"]
+    journaled.index.write_bytes(json.dumps(found | {"format": 1}).encode())
+    os.utime(journaled.index, (journaled.now, journaled.now))
+
+    assert [Former(b"a: 1")] == await journaled.recall("a.yml")
+    journaled.write({"a.yml": b"a: 2"})
+    assert not (journaled.path / "index.json.unknown").exists()
+    assert FORMAT == json.loads(journaled.index.read_bytes())["format"]
+
+
+@pytest.mark.parametrize("journal_bytes", [300, 1_000, JOURNAL_BYTES])
+async def test_with_a_journal_the_same_is_remembered_as_without(tmp_path: Path, journal_bytes: int) -> None:
+    random = Random(2)
+    contents = [bytes([number]) * random.randint(1, 6) for number in range(8)]
+    plain = Disk(tmp_path / "plain", max_bytes=20)
+    journaled = Disk(tmp_path / "journaled", max_bytes=20, journal_bytes=journal_bytes)
+    with capture_logs():
+        for number in range(80):
+            files = {f"{name}.yml": random.choice(contents) for name in "abcdef" if random.random() < 0.8}
+            broken = {name: random.random() < 0.3 for name in "abcdef" if f"{name}.yml" not in files}
+            for disk in (plain, journaled):
+                disk.now += random.choice([1, 1, 4_000, MAX_AGE / 2]) if disk is plain else 0
+                disk.now = plain.now
+                disk.write(files, **dict(list(broken.items())[:2]))
+                if number % 9 == 0:
+                    os.close(disk.memory._lock or 0)
+                    disk.memory = disk.open()
+            for name in "abcdefg":
+                assert await plain.recall(f"{name}.yml") == await journaled.recall(f"{name}.yml")
+            assert sorted(plain.open().paths()) == sorted(journaled.open().paths())
 
 
 # A write costs as much as has changed.
@@ -480,28 +783,28 @@ def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-async def test_a_write_hashes_and_examines_only_new_contents(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_write_hashes_and_examines_only_new_contents(indexed: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     contents = {f"{name}.yml": name.encode() * 9 for name in "abc"}
     looks = Looks(monkeypatch)
-    disk.write(contents)
+    indexed.write(contents)
     assert ([b"a" * 9, b"b" * 9, b"c" * 9], 3, 1, 1) == looks.taken()
 
-    disk.write(contents)
+    indexed.write(contents)
     assert ([], 0, 0, 0) == looks.taken()
-    disk.write(contents | {"b.yml": b"new"})
+    indexed.write(contents | {"b.yml": b"new"})
     assert ([b"new"], 1, 0, 0) == looks.taken()
     monkeypatch.undo()
-    assert {digest(b"a" * 9), digest(b"new"), digest(b"c" * 9)} == names_of(disk)
-    assert [Former(b"new")] == await disk.recall("b.yml")
+    assert {digest(b"a" * 9), digest(b"new"), digest(b"c" * 9)} == names_of(indexed)
+    assert [Former(b"new")] == await indexed.recall("b.yml")
 
 
-async def test_a_content_that_another_path_still_has_stays(disk: Disk) -> None:
-    disk.write({"a.yml": b"same", "b.yml": b"same", "c.yml": b"gone"})
-    disk.write({"b.yml": b"same", "d.yml": b"same"})
-    disk.write({"b.yml": b"same"}, d=False)
+async def test_a_content_that_another_path_still_has_stays(indexed: Disk) -> None:
+    indexed.write({"a.yml": b"same", "b.yml": b"same", "c.yml": b"gone"})
+    indexed.write({"b.yml": b"same", "d.yml": b"same"})
+    indexed.write({"b.yml": b"same"}, d=False)
 
-    assert {digest(b"same")} == names_of(disk)
-    assert [Former(b"same")] == await disk.recall("b.yml") == await disk.recall("d.yml")
+    assert {digest(b"same")} == names_of(indexed)
+    assert [Former(b"same")] == await indexed.recall("b.yml") == await indexed.recall("d.yml")
 
 
 @pytest.mark.parametrize(("seconds", "is_examined"), [(3_599.0, False), (3_600.0, True), (-1.0, True)])
@@ -545,24 +848,24 @@ async def test_the_disk_is_examined_if_another_program_has_changed_the_directory
     assert [Former(b"a")] == await disk.recall("a.yml")
 
 
-async def test_after_a_write_that_failed_the_disk_is_examined(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
-    disk.write({"a.yml": b"a"})
+async def test_after_a_write_that_failed_the_disk_is_examined(indexed: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    indexed.write({"a.yml": b"a"})
     with monkeypatch.context() as patched, capture_logs():
         patched.setattr(private_files, "sync", lambda _: (_ for _ in ()).throw(OSError(errno.EIO, "broken")))
-        disk.write({"a.yml": b"b"})
+        indexed.write({"a.yml": b"b"})
     looks = Looks(monkeypatch)
-    disk.write({"a.yml": b"b"})
+    indexed.write({"a.yml": b"b"})
 
     assert ([b"b"], 1, 1, 1) == looks.taken()
     monkeypatch.undo()
-    assert {digest(b"b")} == names_of(disk)
+    assert {digest(b"b")} == names_of(indexed)
 
 
 async def test_a_content_that_is_gone_already_is_removed_without_an_error(
     disk: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk.write({"a.yml": b"a"})
-    monkeypatch.setattr(Remembered, "_mark", lambda _: disk.memory._written and disk.memory._written.mark)
+    monkeypatch.setattr(Remembered, "_mark", lambda *_: disk.memory._written and disk.memory._written.mark)
     (disk.path / digest(b"a")).unlink()
     with capture_logs() as logs:
         disk.write({"a.yml": b"b"})

@@ -13,6 +13,8 @@ from structlog.testing import capture_logs
 from vortexd.core.commits import PastFiles
 from vortexd.core.model import Good
 from vortexd.source.files import versions as module
+from vortexd.source.files import journal as journal_module
+from vortexd.source.files.journal import MAX_BYTES as JOURNAL_BYTES
 from vortexd.source.files.kept_versions import FORMAT, Kept
 from vortexd.source.files.remembered import Remembered
 from vortexd.source.files.versions import Versions
@@ -25,14 +27,15 @@ START = 1_900_000_000.0
 class Disk:
     """A directory whose files a test publishes, one state after the other. A minute lies between two of them."""
 
-    def __init__(self, path: Path, **limits: int) -> None:
+    def __init__(self, path: Path, journal_bytes: int = 0, **limits: int) -> None:
         self.path = path
+        self.journal_bytes = journal_bytes
         self.limits = limits
         self.now = START - 60
         self.memory = self.started()
 
     def started(self) -> Remembered:
-        return Remembered(self.path, ROOT, lambda: self.now, versions=self.open())
+        return Remembered(self.path, ROOT, lambda: self.now, versions=self.open(), journal_bytes=self.journal_bytes)
 
     def restart(self) -> None:
         if self.memory._lock is not None:
@@ -63,6 +66,8 @@ class Disk:
         return self.path / "versions" / "versions.json"
 
     def blobs(self) -> set[str]:
+        """Return the contents in files, after those of the journal are in files too."""
+        self.memory._compact()
         return {each.name for each in self.index.parent.iterdir() if len(each.name) == 64}
 
 
@@ -70,9 +75,23 @@ def texts(past: PastFiles) -> dict[str, str]:
     return {path.removesuffix(".yml"): content.decode() for path, content in past.files.contents.items()}
 
 
+MODES = pytest.mark.parametrize("journal_bytes", [0, JOURNAL_BYTES], ids=["no journal", "journal"])
+
+
 @pytest.fixture
-def disk(tmp_path: Path) -> Disk:
+def indexed(tmp_path: Path) -> Disk:
+    """A disk on which each write makes a new index."""
     return Disk(tmp_path / "remembered" / "one")
+
+
+@pytest.fixture
+def journaled(tmp_path: Path) -> Disk:
+    return Disk(tmp_path / "remembered" / "one", JOURNAL_BYTES)
+
+
+@pytest.fixture(params=[0, JOURNAL_BYTES], ids=["no journal", "journal"])
+def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Disk:
+    return Disk(tmp_path / "remembered" / "one", request.param)
 
 
 # Recording.
@@ -138,14 +157,14 @@ def test_only_contents_that_were_replaced_are_kept_in_addition(disk: Disk) -> No
     assert [1, 1] == [*disk.kept.sizes.values()]
 
 
-def test_without_a_change_nothing_is_written(disk: Disk) -> None:
-    disk.publish(a="1")
-    before = disk.index.stat()
-    disk.publish(a="1")
-    disk.restart()
-    disk.publish(a="1")
+def test_without_a_change_nothing_is_written(indexed: Disk) -> None:
+    indexed.publish(a="1")
+    before = indexed.index.stat()
+    indexed.publish(a="1")
+    indexed.restart()
+    indexed.publish(a="1")
 
-    assert before.st_ino == disk.index.stat().st_ino
+    assert before.st_ino == indexed.index.stat().st_ino
 
 
 def test_only_the_user_of_vortexd_can_read_it(disk: Disk) -> None:
@@ -194,27 +213,28 @@ def test_a_write_reads_neither_the_index_nor_the_directory_again(
     assert 1 == len(disk.blobs())
 
 
-def test_contents_that_a_failed_write_has_left_are_removed(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
-    disk.publish(a="1")
-    disk.publish(a="2")
-    (disk.index.parent / ("f" * 64)).write_text("left")
-    (disk.index.parent / "versions.json.part").write_text("left")
-    disk.publish(a="3")
-    assert 3 == len(disk.blobs())
+def test_contents_that_a_failed_write_has_left_are_removed(indexed: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    indexed.publish(a="1")
+    indexed.publish(a="2")
+    (indexed.index.parent / ("f" * 64)).write_text("left")
+    (indexed.index.parent / "versions.json.part").write_text("left")
+    indexed.publish(a="3")
+    assert 3 == len(indexed.blobs())
     with monkeypatch.context() as patched:
         patched.setattr(private_files, "sync", lambda _: (_ for _ in ()).throw(OSError(5, "I/O error")))
-        disk.memory.versions.record({"a.yml": "0" * 64}, START)  # type: ignore[union-attr]
-    disk.publish(a="4")
+        indexed.memory.versions.record({"a.yml": "0" * 64}, START)  # type: ignore[union-attr]
+    indexed.publish(a="4")
 
-    assert "f" * 64 not in disk.blobs()
-    assert not (disk.index.parent / "versions.json.part").exists()
+    assert "f" * 64 not in indexed.blobs()
+    assert not (indexed.index.parent / "versions.json.part").exists()
 
 
 # Limits.
 
 
-def test_the_oldest_versions_are_dropped_beyond_a_number(tmp_path: Path) -> None:
-    disk = Disk(tmp_path / "x", most_versions=3)
+@MODES
+def test_the_oldest_versions_are_dropped_beyond_a_number(tmp_path: Path, journal_bytes: int) -> None:
+    disk = Disk(tmp_path / "x", journal_bytes, most_versions=3)
     for number in range(5):
         disk.publish(a=str(number))
 
@@ -223,9 +243,12 @@ def test_the_oldest_versions_are_dropped_beyond_a_number(tmp_path: Path) -> None
     assert 2 == len(disk.blobs())
 
 
+@MODES
 @pytest.mark.parametrize(("limit", "count"), [(20, 3), (19, 2), (9, 1)])
-def test_the_oldest_versions_are_dropped_beyond_a_number_of_bytes(tmp_path: Path, limit: int, count: int) -> None:
-    disk = Disk(tmp_path / "x", max_bytes=limit)
+def test_the_oldest_versions_are_dropped_beyond_a_number_of_bytes(
+    tmp_path: Path, journal_bytes: int, limit: int, count: int
+) -> None:
+    disk = Disk(tmp_path / "x", journal_bytes, max_bytes=limit)
     for number in range(3):
         disk.publish(a=f"{number:010}")
 
@@ -234,10 +257,11 @@ def test_the_oldest_versions_are_dropped_beyond_a_number_of_bytes(tmp_path: Path
     assert set(disk.kept.sizes) == disk.blobs()
 
 
+@MODES
 def test_a_content_that_is_larger_than_all_versions_may_be_is_not_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, journal_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    disk = Disk(tmp_path / "x", max_bytes=9)
+    disk = Disk(tmp_path / "x", journal_bytes, max_bytes=9)
     disk.publish(a="1" * 10, b="1")
     monkeypatch.setattr(os, "link", lambda former, *more, **options: pytest.fail(f"{former} was kept"))
     disk.publish(a="2" * 10, b="1")
@@ -245,8 +269,9 @@ def test_a_content_that_is_larger_than_all_versions_may_be_is_not_kept(
     assert [{"a": "2" * 10, "b": "1"}] == disk.states()
 
 
-def test_a_history_that_begins_anew_leaves_no_contents(tmp_path: Path) -> None:
-    disk = Disk(tmp_path / "x", max_bytes=9)
+@MODES
+def test_a_history_that_begins_anew_leaves_no_contents(tmp_path: Path, journal_bytes: int) -> None:
+    disk = Disk(tmp_path / "x", journal_bytes, max_bytes=9)
     disk.publish(a="1", b="1" * 10, c="2", d="3")
     disk.publish(a="4", b="4" * 10, c="5", d="6")
 
@@ -254,17 +279,21 @@ def test_a_history_that_begins_anew_leaves_no_contents(tmp_path: Path) -> None:
     assert set() == disk.blobs()
 
 
-def test_a_content_that_several_versions_replaced_counts_once(tmp_path: Path) -> None:
-    disk = Disk(tmp_path / "x", max_bytes=20)
+@MODES
+def test_a_content_that_several_versions_replaced_counts_once(tmp_path: Path, journal_bytes: int) -> None:
+    disk = Disk(tmp_path / "x", journal_bytes, max_bytes=20)
     for number in range(8):
         disk.publish(a=f"{number % 2:010}")
 
     assert 8 == len(disk.states())
 
 
+@MODES
 @pytest.mark.parametrize(("limit", "count"), [(4, 3), (3, 2), (1, 1)])
-def test_the_oldest_versions_are_dropped_beyond_a_number_of_paths(tmp_path: Path, limit: int, count: int) -> None:
-    disk = Disk(tmp_path / "x", most_paths=limit)
+def test_the_oldest_versions_are_dropped_beyond_a_number_of_paths(
+    tmp_path: Path, journal_bytes: int, limit: int, count: int
+) -> None:
+    disk = Disk(tmp_path / "x", journal_bytes, most_paths=limit)
     for number in range(3):
         disk.publish(a=str(number), b=str(number))
 
@@ -278,20 +307,20 @@ def test_the_limits_are_what_the_page_says() -> None:
 # Faults.
 
 
-def test_an_older_vortexd_does_no_harm_but_the_history_begins_anew(disk: Disk) -> None:
+def test_an_older_vortexd_does_no_harm_but_the_history_begins_anew(indexed: Disk) -> None:
     """It knows nothing of versions, and removes the contents that its own index doesn't name."""
-    disk.publish(a="1")
-    disk.publish(a="2")
-    shutil.copytree(disk.index.parent, aside := disk.path.parent / "aside")
-    disk.publish(a="3")
-    shutil.rmtree(disk.index.parent)
-    aside.rename(disk.index.parent)
-    assert [None, {"a": "1"}] == disk.states()
-    disk.restart()
-    disk.publish(a="4")
+    indexed.publish(a="1")
+    indexed.publish(a="2")
+    shutil.copytree(indexed.index.parent, aside := indexed.path.parent / "aside")
+    indexed.publish(a="3")
+    shutil.rmtree(indexed.index.parent)
+    aside.rename(indexed.index.parent)
+    assert [None, {"a": "1"}] == indexed.states()
+    indexed.restart()
+    indexed.publish(a="4")
 
-    assert [{"a": "4"}] == disk.states()
-    assert set() == disk.blobs()
+    assert [{"a": "4"}] == indexed.states()
+    assert set() == indexed.blobs()
 
 
 def test_copies_of_an_older_vortexd_are_where_the_history_begins(disk: Disk) -> None:
@@ -306,8 +335,8 @@ def test_copies_of_an_older_vortexd_are_where_the_history_begins(disk: Disk) -> 
     assert [{"a": text} for text in newest] == disk.states()
 
 
-def test_a_crash_before_the_index_is_written_loses_nothing(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
-    disk.publish(a="1")
+def test_a_crash_before_the_index_is_written_loses_nothing(indexed: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    indexed.publish(a="1")
 
     def crash(*arguments: object) -> None:
         raise SystemExit
@@ -315,11 +344,11 @@ def test_a_crash_before_the_index_is_written_loses_nothing(disk: Disk, monkeypat
     with monkeypatch.context() as patched:
         patched.setattr(module, "encoded", crash)
         with pytest.raises(SystemExit):
-            disk.publish(a="2")
-    disk.restart()
-    disk.publish(a="3")
+            indexed.publish(a="2")
+    indexed.restart()
+    indexed.publish(a="3")
 
-    assert [{"a": "3"}, {"a": "1"}] == disk.states()
+    assert [{"a": "3"}, {"a": "1"}] == indexed.states()
 
 
 def decoded(disk: Disk) -> Any:
@@ -329,7 +358,10 @@ def decoded(disk: Disk) -> Any:
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        (lambda found: {**found, "format": FORMAT + 1}, "it has format 2, but this version only reads format 1"),
+        (
+            lambda found: {**found, "format": FORMAT + 1},
+            "it has format 3, but this version only reads format 2 and older ones",
+        ),
         (lambda found: {**found, "root": "file:/d/"}, "it isn't an index of versions"),
         (lambda found: {**found, "versions": []}, "it isn't an index of versions"),
         (lambda found: {**found, "versions": found["versions"][:1]}, "it isn't an index of versions"),
@@ -338,6 +370,8 @@ def decoded(disk: Disk) -> Any:
         (lambda found: {**found, "versions": [{**found["versions"][1], "time": 1}]}, "it isn't an index of versions"),
         (lambda found: {**found, "files": {"a.yml": "../x"}}, "it isn't an index of versions"),
         (lambda found: {**found, "files": {"a.yml": 1}}, "it isn't an index of versions"),
+        (lambda found: {**found, "journal": "../x"}, "it isn't an index of versions"),
+        (lambda found: {**found, "journal": None}, "it isn't an index of versions"),
         (lambda found: {**found, "sizes": {}}, "it isn't an index of versions"),
         (lambda found: {**found, "sizes": dict.fromkeys(found["sizes"], "1")}, "it isn't an index of versions"),
         (lambda found: [], "it isn't an index of versions"),
@@ -345,24 +379,24 @@ def decoded(disk: Disk) -> Any:
     ],
 )
 def test_an_index_that_can_not_be_used_is_set_aside_and_the_history_begins_anew(
-    disk: Disk, spoil: Callable[[Any], Any], reason: str
+    indexed: Disk, spoil: Callable[[Any], Any], reason: str
 ) -> None:
-    disk.publish(a="1")
-    disk.publish(a="2")
-    spoilt = json.dumps(spoil(decoded(disk)))
-    disk.index.write_text(spoilt)
+    indexed.publish(a="1")
+    indexed.publish(a="2")
+    spoilt = json.dumps(spoil(decoded(indexed)))
+    indexed.index.write_text(spoilt)
     with capture_logs() as logs:
-        versions = disk.open()
+        versions = indexed.open()
         assert [None, None] == [versions.read(), versions.read()]
     assert [("versions unreadable", ROOT, reason, "histories begin anew")] == [
         (each["event"], each["source"], each["reason"], each["consequence"]) for each in logs
     ]
-    disk.restart()
-    disk.publish(a="3")
+    indexed.restart()
+    indexed.publish(a="3")
 
-    assert [{"a": "3"}] == disk.states()
-    assert spoilt == (disk.index.parent / "versions.json.unknown").read_text()
-    assert set() == disk.blobs()
+    assert [{"a": "3"}] == indexed.states()
+    assert spoilt == (indexed.index.parent / "versions.json.unknown").read_text()
+    assert set() == indexed.blobs()
 
 
 def test_text_that_is_no_json_is_set_aside(disk: Disk) -> None:
@@ -373,40 +407,40 @@ def test_text_that_is_no_json_is_set_aside(disk: Disk) -> None:
     assert ["versions unreadable"] == [each["event"] for each in logs]
 
 
-def test_a_content_that_was_changed_is_not_used(disk: Disk) -> None:
-    disk.publish(a="1")
-    disk.publish(a="2")
-    [blob] = disk.blobs()
-    (disk.index.parent / blob).unlink()
-    (disk.index.parent / blob).write_text("x")
+def test_a_content_that_was_changed_is_not_used(indexed: Disk) -> None:
+    indexed.publish(a="1")
+    indexed.publish(a="2")
+    [blob] = indexed.blobs()
+    (indexed.index.parent / blob).unlink()
+    (indexed.index.parent / blob).write_text("x")
 
-    assert [{"a": "2"}, None] == disk.states()
+    assert [{"a": "2"}, None] == indexed.states()
 
 
 def test_a_full_disk_keeps_the_versions_and_the_copies_and_is_logged_once(
-    disk: Disk, monkeypatch: pytest.MonkeyPatch
+    indexed: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    disk.publish(a="1")
+    indexed.publish(a="1")
     real = private_files.replace
 
     def full(file: Path, content: bytes) -> None:
-        if file == disk.index:
+        if file == indexed.index:
             raise OSError(28, "No space left on device")
         real(file, content)
 
     with monkeypatch.context() as patched, capture_logs() as logs:
         patched.setattr(private_files, "replace", full)
-        disk.publish(a="2")
-        disk.publish(a="3")
-    assert [{"a": "1"}] == disk.states()
+        indexed.publish(a="2")
+        indexed.publish(a="3")
+    assert [{"a": "1"}] == indexed.states()
     assert [("version not remembered", "no space left on device", "histories may lack changes")] == [
         (each["event"], each["reason"], each["consequence"]) for each in logs
     ]
-    disk.publish(a="4")
-    assert [{"a": "4"}, {"a": "1"}] == disk.states()
+    indexed.publish(a="4")
+    assert [{"a": "4"}, {"a": "1"}] == indexed.states()
     with monkeypatch.context() as patched, capture_logs() as logs:
         patched.setattr(private_files, "replace", full)
-        disk.publish(a="5")
+        indexed.publish(a="5")
     assert ["version not remembered"] == [each["event"] for each in logs]
 
 
@@ -444,12 +478,12 @@ def test_a_version_that_is_not_kept_has_no_files(disk: Disk) -> None:
     assert disk.open().past("0" * 40, None) is None
 
 
-def test_contents_of_a_similar_version_are_not_read_again(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
-    disk.publish(a="1", b="b")
-    disk.publish(a="2", b="b")
-    newest, oldest = (each.id for each in disk.kept.versions)
+def test_contents_of_a_similar_version_are_not_read_again(indexed: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    indexed.publish(a="1", b="b")
+    indexed.publish(a="2", b="b")
+    newest, oldest = (each.id for each in indexed.kept.versions)
     read: list[str] = []
-    versions = disk.open()
+    versions = indexed.open()
     near = versions.past(newest, None)
     real = private_files.read
 
@@ -463,7 +497,7 @@ def test_contents_of_a_similar_version_are_not_read_again(disk: Disk, monkeypatc
     assert past is not None
     assert {"a": "1", "b": "b"} == texts(past)
     # The content is looked for among those of now, and then among those that were replaced.
-    assert [*disk.blobs()] * 2 == [name for name in read if len(name) == 64]
+    assert [*indexed.blobs()] * 2 == [name for name in read if len(name) == 64]
 
 
 def test_the_index_is_read_again_only_if_it_has_changed(disk: Disk) -> None:

@@ -7,25 +7,24 @@ sources don't need this, because their mirror has every former content.
 
 Each source has a directory. In it, `index.json` holds a format number, the root, and the SHA-256 of each path's
 content. Each content is a file, named by its SHA-256. The index is written last, in one step. So a crash leaves the
-former index, and all its contents exist. Nothing here stops the service: if a file can't be read or written, the server
-logs a warning.
+former index, and all its contents exist. Small changes since then, with their contents, are records of a journal that the
+index names. When the journal is full, or large and nothing has changed for some seconds, its contents are written as files,
+and a new index with them. Nothing here stops the service: if a file can't be read or written, the server logs a warning.
 
 A write hashes and writes only the contents that are new, because the writer knows what it wrote before. Once an hour,
-and if another program has changed the directory, it examines all that is on the disk.
+and if another program has changed the directory, it examines all that is on the disk, and writes a new index.
 """
 
 import hashlib
 import os
-import re
+import secrets
 import stat
 import time
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import attrs
-import orjson
 import structlog
 import trio
 
@@ -33,12 +32,12 @@ from ...aio import threads
 from ...core.model import Former, Good
 from ...state import private_files
 from ..memory import locked
+from . import journal
+from .index import DIGEST, Entry, Index, encode, parse
 from .versions import Versions
 
 log = structlog.get_logger()
 
-# Increased when older readers could no longer understand the index.
-FORMAT = 1
 # The limit for all contents of one source together, in bytes. Files beyond it aren't remembered.
 MAX_BYTES = 67_108_864
 # Seconds after which a content is too old to replace a broken file.
@@ -55,24 +54,31 @@ _SHORT_PASS = 0.001
 _MOST_PASSES = 64
 # Seconds for a write that is due when the source ends.
 _LAST_WRITE = 2.0
+# If nothing has changed for so many seconds, a journal that has reached this part of a limit is written as files. Then a full
+# journal is rare while files change often.
+_IDLE = 10.0
+_LARGE = 0.25
 _INDEX, _ASIDE = "index.json", "index.json.unknown"
 _UNWRITTEN = "unwritten"
 _MAX_WARNED = 100
-_DIGEST = re.compile(r"[0-9a-f]{64}")
 _MAX_INDEX = 67_108_864
 
 
-@attrs.frozen
-class _Entry:
-    """The remembered state of a path.
+@attrs.frozen(eq=False)
+class _Found:
+    """The state of the disk, as it was read.
 
     Attributes:
-        digest: The SHA-256 of its last good content; "" if the content isn't kept.
-        broken_since: When the file was first found broken, in seconds since the epoch. None while it is good.
+        entries: The entries of the index, after the changes of its journal.
+        journaled: The contents in the journal by their digests.
+        confirmed: When the index was last confirmed, in seconds since the epoch.
+        names: The names of the journals of which one continues the index of versions.
     """
 
-    digest: str
-    broken_since: float | None = None
+    entries: Mapping[str, Entry]
+    journaled: Mapping[str, bytes]
+    confirmed: float
+    names: Collection[str | None]
 
 
 @attrs.frozen(eq=False)
@@ -80,19 +86,53 @@ class _Written:
     """The state of the disk after a write.
 
     Attributes:
-        entries: The entries of the index.
-        sizes: The sizes of the contents by their digests.
+        entries: The entries of the index, after the changes of its journal.
+        sizes: The sizes of the contents on the disk by their digests, also of those that aren't remembered any more.
         digests: Maps each path to its content and its digest, also for contents beyond the limit.
-        mark: The mark of the directory and the index, by which a change by another program is noticed. None if the disk
-            was examined for this write.
+        mark: The mark of the directory, the index and the journal, by which a change by another program is noticed. None if
+            the disk was examined for this write.
         examined: When the disk was last examined, in seconds since the epoch.
+        journal: The name of the journal; "" if there is none.
+        journal_bytes: The size of the journal.
+        journal_records: The number of its records.
+        names: The names of the journals of which one continues the index of versions. None if any may.
+        journaled: The contents that are only in the journal, by their digests.
     """
 
-    entries: Mapping[str, _Entry]
+    entries: Mapping[str, Entry]
     sizes: Mapping[str, int]
     digests: Mapping[str, tuple[bytes, str]]
     mark: tuple[int, ...] | None
     examined: float
+    journal: str = ""
+    journal_bytes: int = 0
+    journal_records: int = 0
+    names: Collection[str | None] | None = None
+    journaled: Mapping[str, bytes] = attrs.field(factory=dict)
+
+
+@attrs.frozen(eq=False)
+class _Wanted:
+    """The state to write.
+
+    Attributes:
+        entries: The entries.
+        sizes: The sizes of the remembered contents by their digests.
+        digests: As in `_Written`.
+        new: The contents that aren't on the disk, by their digests.
+        left_out: The number of contents beyond the limit.
+    """
+
+    entries: Mapping[str, Entry]
+    sizes: Mapping[str, int]
+    digests: Mapping[str, tuple[bytes, str]]
+    new: Mapping[str, bytes]
+    left_out: int
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The digest of each path."""
+        return {path: entry.digest for path, entry in self.entries.items()}
 
 
 class Remembered:
@@ -104,6 +144,8 @@ class Remembered:
         now: Returns the seconds since the epoch.
         max_bytes: The limit for all contents together.
         versions: Keeps the former versions of the content, or None if they aren't kept.
+        journal_bytes: The limit for a journal, at most `journal.MAX_BYTES`. 0 means that each write makes a new index.
+        journal_records: The limit for the number of its records.
     """
 
     is_authoritative = False
@@ -115,12 +157,16 @@ class Remembered:
         now: Callable[[], float] = time.time,
         max_bytes: int = MAX_BYTES,
         versions: Versions | None = None,
+        journal_bytes: int = journal.MAX_BYTES,
+        journal_records: int = journal.MAX_RECORDS,
     ) -> None:
         self._directory = directory
         self._root = root
         self._now = now
         self._max_bytes = max_bytes
         self.versions = versions
+        self._journal_bytes = journal_bytes
+        self._journal_records = journal_records
         self._good: Callable[[], Good] | None = None
         # When the newest content arrived.
         self._good_at: float | None = None
@@ -147,8 +193,8 @@ class Remembered:
 
     def paths(self) -> Collection[str]:
         """Return the paths whose content is remembered. Blocks on the file system."""
-        index = self._read_index()
-        return [path for path, entry in index[0].items() if entry.digest] if index else ()
+        found = self._read_index()
+        return [path for path, entry in found.entries.items() if entry.digest] if found else ()
 
     async def run(self) -> None:
         """Write new content to the disk, after the messages to clients. Never returns.
@@ -157,14 +203,16 @@ class Remembered:
         """
         try:
             while True:
-                with trio.move_on_after(_CONFIRM if self._unwritten is None else _RETRY):
+                is_large = self._is_large()
+                patience = _IDLE if is_large else _CONFIRM
+                with trio.move_on_after(patience if self._unwritten is None else _RETRY):
                     await self._news.wait()
                 if self._good is not None:
                     await _clients_served()
                 self._news = trio.Event()
                 good, self._good = self._good or self._unwritten, None
                 if good is None:
-                    await threads.run_sync(self._confirm, limiter=self._threads)
+                    await threads.run_sync(self._compact if is_large else self._confirm, limiter=self._threads)
                 else:
                     # If a write fails, it is repeated. Until it succeeds, the former index isn't confirmed.
                     is_written = await threads.run_sync(self._write, good, limiter=self._threads)
@@ -183,21 +231,22 @@ class Remembered:
     # Reading.
 
     def _recall(self, path: str) -> Former | None:
-        index = self._read_index()
-        if index is None:
+        found = self._read_index()
+        if found is None:
             return None
-        entries, confirmed = index
-        entry = entries.get(path)
-        since = confirmed if entry is None or entry.broken_since is None else entry.broken_since
+        entry = found.entries.get(path)
+        since = found.confirmed if entry is None or entry.broken_since is None else entry.broken_since
         if self._now() - since > MAX_AGE:
             return None
         if entry is None:
             return Former(None)
-        return None if not entry.digest else self._content(path, entry.digest)
+        return None if not entry.digest else self._content(path, entry.digest, found.journaled.get(entry.digest))
 
-    def _content(self, path: str, digest: str) -> Former | None:
+    def _content(self, path: str, digest: str, content: bytes | None) -> Former | None:
+        """Return a content, if it is undamaged. If it isn't given, read its file."""
         try:
-            content = private_files.read(self._directory / digest, self._max_bytes)
+            if content is None:
+                content = private_files.read(self._directory / digest, self._max_bytes)
         except OSError as error:
             self._warn_unreadable(path, private_files.words(error))
             return None
@@ -206,22 +255,30 @@ class Remembered:
             return None
         return Former(content)
 
-    def _read_index(self) -> tuple[dict[str, _Entry], float] | None:
-        """Return the entries by path, and when the index was last confirmed.
+    def _read_index(self) -> _Found | None:
+        """Return the state of the disk, or None if there is no usable index."""
+        name, confirmed = _INDEX, 0.0
 
-        Return None if there is no usable index.
-        """
-        file = self._directory / _INDEX
+        def index() -> Index:
+            nonlocal name, confirmed
+            name = _INDEX
+            confirmed = (self._directory / _INDEX).lstat().st_mtime
+            found = parse(private_files.read(self._directory / _INDEX, _MAX_INDEX), self._root)
+            if found.journal:
+                name = journal.PREFIX + found.journal
+            return found
+
         try:
             private_files.check_private(self._directory)
-            confirmed = file.lstat().st_mtime
-            found = orjson.loads(private_files.read(file, _MAX_INDEX))
-            return _entries(found, self._root), confirmed
+            found, records = journal.read(index, self._directory, journal.MAX_BYTES)
+            if records.is_damaged:
+                self._warn_unreadable(name, "its last record is damaged")
+            return _Found(records.entries(found), records.contents, confirmed, {found.journal, found.former})
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
             reason = private_files.words(error) if isinstance(error, OSError) else str(error)
-            self._warn_unreadable(_INDEX, reason)
+            self._warn_unreadable(name, reason)
             return None
 
     # Writing.
@@ -237,24 +294,14 @@ class Remembered:
             # If the write fails, the state of the disk isn't known.
             known, self._written = self._still_written(), None
             if known is None:
-                former = self._read_index()
-                self._set_aside(former is not None)
-                known = _Written(former[0] if former else {}, {}, {}, None, self._now())
-            written, left_out = self._stored(good(), known)
-            private_files.replace(self._directory / _INDEX, _encoded(self._root, written.entries))
-            # The contents that are replaced are still there.
-            if self.versions is not None:
-                digests = {path: entry.digest for path, entry in written.entries.items()}
-                self.versions.record(digests, self._now() if self._good_at is None else self._good_at)
-            self._confirm()
-            private_files.sync(self._directory)
-            if known.mark is None:
-                self._remove_all_but(written.sizes)
-            else:
-                self._remove(known.sizes.keys() - written.sizes.keys())
-            self._written = attrs.evolve(written, mark=self._marked())
-            if left_out:
-                self._warn_unwritten(f"{left_out} files are beyond {self._max_bytes} bytes together")
+                found = self._read_index()
+                self._set_aside(found is not None)
+                known = _examined(found, self._now())
+            wanted = self._wanted(good(), known)
+            at = self._now() if self._good_at is None else self._good_at
+            self._written = self._continued(wanted, known, at) or self._replaced(wanted, known, at)
+            if wanted.left_out:
+                self._warn_unwritten(f"{wanted.left_out} files are beyond {self._max_bytes} bytes together")
             else:
                 self._warned.discard(_UNWRITTEN)
         except OSError as error:
@@ -262,37 +309,135 @@ class Remembered:
             return False
         return True
 
+    def _continued(self, wanted: _Wanted, known: _Written, at: float) -> _Written | None:
+        """Append the changes to the journal. Return the state of the disk, or None if a new index must be written.
+
+        Args:
+            at: When the content arrived, in seconds since the epoch.
+        """
+        sizes = {**known.sizes, **{digest: len(content) for digest, content in wanted.new.items()}}
+        spare = sum(sizes.values()) - sum(wanted.sizes.values())
+        room = self._journal_bytes - known.journal_bytes
+        if not known.journal or spare > self._journal_bytes or sum(map(len, wanted.new.values())) > room:
+            return None
+        kept, added = None, None
+        if self.versions is not None:
+            following = self.versions.following(wanted.files, at, known.journal, known.sizes)
+            if following is None:
+                return None
+            kept, added = following
+        change = journal.change_between(known.entries, wanted.entries, wanted.new, added)
+        line = b"" if change.is_empty else journal.record(change)
+        if line and (len(line) > room or known.journal_records >= self._journal_records):
+            return None
+        size = known.journal_bytes + len(line)
+        mark = known.mark
+        if line:
+            journal.append(self._directory / (journal.PREFIX + known.journal), line)
+            if not known.journal_bytes:
+                private_files.sync(self._directory)
+            mark = self._mark(known.journal) if known.journal_bytes else self._marked(known.journal)
+            if self.versions is not None and kept is not None:
+                self.versions.journaled(kept, size)
+        self._confirm()
+        return attrs.evolve(
+            known,
+            entries=wanted.entries,
+            sizes=sizes,
+            digests=wanted.digests,
+            mark=mark,
+            journal_bytes=size,
+            journal_records=known.journal_records + bool(line),
+            journaled={**known.journaled, **wanted.new},
+        )
+
+    def _replaced(self, wanted: _Wanted, known: _Written, at: float) -> _Written:
+        """Write the new contents, and those of the journal, as files, and a new index. Return the state of the disk.
+
+        Args:
+            at: As for `_continued`.
+        """
+        journaled = {digest: content for digest, content in known.journaled.items() if digest in wanted.sizes}
+        for digest, content in {**journaled, **wanted.new}.items():
+            private_files.replace(self._directory / digest, content)
+        name = secrets.token_hex(16) if self._journal_bytes else ""
+        former = self.versions.journal_name() if self.versions is not None else None
+        if known.names is not None and former not in known.names:
+            former = None
+        private_files.replace(self._directory / _INDEX, encode(self._root, Index(wanted.entries, name, former)))
+        self._confirm()
+        private_files.sync(self._directory)
+        needed, journals = {*wanted.sizes}, {name}
+        # The contents that are replaced are still there.
+        if self.versions is not None and not self.versions.record(wanted.files, at, name, known.names):
+            # The former index of versions is still there, and needs its journal.
+            needed |= self.versions.needed()
+            journals |= {former} if former else set()
+        files = {digest: size for digest, size in known.sizes.items() if digest not in known.journaled}
+        sizes = {digest: size for digest, size in files.items() if digest in needed} | {**wanted.sizes}
+        if known.mark is None:
+            self._remove_all_but(needed | {journal.PREFIX + each for each in journals})
+        else:
+            ended = {each for each in (known.journal, *(known.names or ())) if each} - journals
+            self._remove((files.keys() - needed) | {journal.PREFIX + each for each in ended})
+        names = {name, former}
+        return _Written(wanted.entries, sizes, wanted.digests, self._marked(name), known.examined, name, names=names)
+
+    def _is_large(self) -> bool:
+        """Return whether the journal is to be written as files when nothing changes."""
+        known = self._written
+        return known is not None and (
+            known.journal_bytes > _LARGE * self._journal_bytes or known.journal_records > _LARGE * self._journal_records
+        )
+
+    def _compact(self) -> None:
+        """Write the contents of the journal as files, and a new index. If that fails, the journal stays."""
+        try:
+            # If another program has changed the directory, the next write examines it.
+            known, self._written = self._still_written(), None
+            if known is not None:
+                sizes = {each.digest: known.sizes[each.digest] for each in known.entries.values() if each.digest}
+                wanted = _Wanted(known.entries, sizes, known.digests, {}, 0)
+                self._written = self._replaced(wanted, known, self._now())
+        except OSError as error:
+            self._warn_unwritten(private_files.words(error))
+
     def _still_written(self) -> _Written | None:
         """Return the state of the disk after the last write, or None if the disk must be examined."""
         known = self._written
-        if known is None or not 0 <= self._now() - known.examined < _CHECK or self._mark() != known.mark:
+        if known is None or not 0 <= self._now() - known.examined < _CHECK:
+            return None
+        if self._mark(known.journal) != known.mark:
             return None
         return known
 
-    def _marked(self) -> tuple[int, ...] | None:
+    def _marked(self, name: str) -> tuple[int, ...] | None:
         """Mark the directory, so that `_mark` tells whether another program has added or removed a file since."""
         # The kernel's clock has ticks of some milliseconds, so its own time could be the same after a change.
         os.utime(self._directory, (self._now(), self._now()))
-        return self._mark()
+        return self._mark(name)
 
-    def _mark(self) -> tuple[int, ...] | None:
-        """Return the mark of the directory and the index; None if one is missing."""
+    def _mark(self, name: str) -> tuple[int, ...] | None:
+        """Return the mark of the directory, the index and a journal; None if the directory or the index is missing."""
         try:
             directory, index = self._directory.lstat(), (self._directory / _INDEX).lstat()
         except OSError:
             return None
         # `_confirm` alters the time at which the index was modified.
-        return directory.st_dev, directory.st_ino, directory.st_mtime_ns, index.st_ino, index.st_size
+        size = 0
+        if name:
+            # The journal begins with the first change.
+            with suppress(FileNotFoundError):
+                size = (self._directory / (journal.PREFIX + name)).lstat().st_size
+        return directory.st_dev, directory.st_ino, directory.st_mtime_ns, index.st_ino, index.st_size, size
 
-    def _stored(self, good: Good, known: _Written) -> tuple[_Written, int]:
-        """Write the contents that aren't on the disk yet.
-
-        Return the state of the disk once the index is written, and the number of contents beyond the limit.
-        """
+    def _wanted(self, good: Good, known: _Written) -> _Wanted:
+        """Return the state to write."""
         before = known.entries
-        entries: dict[str, _Entry] = {}
+        entries: dict[str, Entry] = {}
         digests: dict[str, tuple[bytes, str]] = {}
         kept: dict[str, int] = {}
+        new: dict[str, bytes] = {}
         left = self._max_bytes
         now = self._now()
         for path, was_absent in good.broken.items():
@@ -300,12 +445,12 @@ class Remembered:
             if entry is not None:
                 since = now if entry.broken_since is None else entry.broken_since
                 digest = entry.digest if now - since <= MAX_AGE else ""
-                entries[path] = _Entry(digest, since)
+                entries[path] = Entry(digest, since)
                 if digest and digest not in kept:
                     kept[digest] = self._size(digest, known) or 0
                     left -= kept[digest]
             elif not was_absent:
-                entries[path] = _Entry("", now)
+                entries[path] = Entry("", now)
         left_out = 0
         for path, content in sorted(good.contents.items()):
             same, digest = known.digests.get(path, (None, ""))
@@ -314,17 +459,17 @@ class Remembered:
             digests[path] = content, digest
             if digest not in kept:
                 if len(content) > left:
-                    entries[path] = _Entry("")
+                    entries[path] = Entry("")
                     left_out += 1
                     continue
                 if self._size(digest, known) != len(content):
-                    private_files.replace(self._directory / digest, content)
+                    new[digest] = content
                 kept[digest] = len(content)
                 left -= len(content)
             former = before.get(path)
             is_same = former is not None and former.digest == digest and former.broken_since is None
-            entries[path] = former if former is not None and is_same else _Entry(digest)
-        return _Written(entries, kept, digests, None, known.examined), left_out
+            entries[path] = former if former is not None and is_same else Entry(digest)
+        return _Wanted(entries, kept, digests, new, left_out)
 
     def _size(self, digest: str, known: _Written) -> int | None:
         """Return the size of a content on the disk, or None if there is none."""
@@ -356,14 +501,15 @@ class Remembered:
             with suppress(FileNotFoundError):
                 (self._directory / _INDEX).replace(self._directory / _ASIDE)
 
-    def _remove(self, digests: Collection[str]) -> None:
-        for digest in digests:
+    def _remove(self, names: Collection[str]) -> None:
+        for name in names:
             with suppress(FileNotFoundError):
-                os.unlink(self._directory / digest)
+                os.unlink(self._directory / name)
 
-    def _remove_all_but(self, digests: Collection[str]) -> None:
+    def _remove_all_but(self, names: Collection[str]) -> None:
         for each in os.scandir(self._directory):
-            if (_DIGEST.fullmatch(each.name) and each.name not in digests) or each.name.endswith(private_files.PART):
+            is_own = DIGEST.fullmatch(each.name) or each.name.startswith(journal.PREFIX)
+            if (is_own and each.name not in names) or each.name.endswith(private_files.PART):
                 os.unlink(each.path)
 
     def _warn_unwritten(self, reason: str) -> None:
@@ -402,33 +548,12 @@ async def _clients_served() -> None:
             return
 
 
-def _entries(found: Any, root: str) -> dict[str, _Entry]:
-    """Read the entries of an index.
-
-    Raises:
-        ValueError: It isn't an index of this format and source.
-    """
-    if not isinstance(found, dict) or not isinstance(found.get("format"), int):
-        raise ValueError("it isn't an index")
-    if found["format"] != FORMAT:
-        raise ValueError(f"it has format {found['format']}, but this version only reads format {FORMAT}")
-    files = found.get("files")
-    if found.get("root") != root or not isinstance(files, dict):
-        raise ValueError("it is the index of another source")
-    return {path: _entry(each) for path, each in files.items()}
-
-
-def _entry(found: Any) -> _Entry:
-    digest, since = (found.get("sha256"), found.get("broken_since")) if isinstance(found, dict) else (None, None)
-    is_digest = isinstance(digest, str) and (not digest or _DIGEST.fullmatch(digest) is not None)
-    if not is_digest or not isinstance(since, int | float | None):
-        raise ValueError("an entry can't be read")
-    return _Entry(str(digest), since)
-
-
-def _encoded(root: str, entries: Mapping[str, _Entry]) -> bytes:
-    files = {path: {"sha256": each.digest, "broken_since": each.broken_since} for path, each in entries.items()}
-    return orjson.dumps({"format": FORMAT, "root": root, "files": files})
+def _examined(found: _Found | None, now: float) -> _Written:
+    """Return the state of the disk from a reading. Only the contents of the journal are known to be there."""
+    if found is None:
+        return _Written({}, {}, {}, None, now)
+    sizes = {digest: len(content) for digest, content in found.journaled.items()}
+    return _Written(found.entries, sizes, {}, None, now, names=found.names, journaled=found.journaled)
 
 
 def _size(file: Path) -> int | None:
