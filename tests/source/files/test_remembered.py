@@ -20,8 +20,8 @@ from vortexd.core.model import Former, Good
 from vortexd.source.files import journal as journal_module
 from vortexd.source.files import remembered as module
 from vortexd.source.files.index import FORMAT, Entry
-from vortexd.source.files.journal import Change
 from vortexd.source.files.journal import MAX_BYTES as JOURNAL_BYTES
+from vortexd.source.files.journal import Change
 from vortexd.source.files.remembered import MAX_AGE, Remembered
 from vortexd.state import private_files
 

@@ -1,19 +1,23 @@
 """The versions of a directory: what is kept, within which limits, and what survives a crash, garbage and an older vortexd."""
 
+import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from random import Random
 from typing import Any
 
+import attrs
 import pytest
 from structlog.testing import capture_logs
 
 from vortexd.core.commits import PastFiles
 from vortexd.core.model import Good
-from vortexd.source.files import versions as module
 from vortexd.source.files import journal as journal_module
+from vortexd.source.files import versions as module
 from vortexd.source.files.journal import MAX_BYTES as JOURNAL_BYTES
 from vortexd.source.files.kept_versions import FORMAT, Kept
 from vortexd.source.files.remembered import Remembered
@@ -519,3 +523,409 @@ def test_a_content_that_is_not_kept_makes_its_version_unreadable_and_is_where_th
     assert [{"a": "1", "b": "12"}] == disk.states()
     disk.publish(a="2", b="12")
     assert [{"a": "2", "b": "12"}, {"a": "1", "b": "12"}] == disk.states()
+
+
+# The journal.
+
+
+def journals_of(disk: Disk) -> list[Path]:
+    return sorted(disk.path.glob("changes-*"))
+
+
+def lines_of(disk: Disk) -> list[Any]:
+    [journal] = journals_of(disk)
+    return [json.loads(line.partition(b" ")[2]) for line in journal.read_bytes().splitlines()]
+
+
+def test_a_content_and_its_version_are_one_record_and_one_sync(
+    journaled: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journaled.publish(a="1", b="1")
+    journaled.publish(a="2", b="1")
+    index = journaled.index.stat()
+    syncs: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda _: syncs.append("fsync"))
+    monkeypatch.setattr(os, "fdatasync", lambda _: syncs.append("fdatasync"))
+    journaled.publish(a="3", b="1")
+
+    assert ["fdatasync"] == syncs
+    assert (index.st_ino, index.st_mtime_ns) == (journaled.index.stat().st_ino, journaled.index.stat().st_mtime_ns)
+    assert ["versions.json"] == [each.name for each in journaled.index.parent.iterdir()]
+    assert [{"a": "3", "b": "1"}, {"a": "2", "b": "1"}, {"a": "1", "b": "1"}] == journaled.states()
+    assert [{"a.yml"}] * 2 == [{*each["version"]["before"]} for each in lines_of(journaled)]
+
+
+def test_a_record_without_another_state_has_no_version(journaled: Disk) -> None:
+    journaled.publish(a="1")
+    journaled.memory._write(lambda: Good({}, {"a.yml": False}))
+    journaled.memory._write(lambda: Good({}, {"a.yml": False}))
+
+    assert [None] == [each["version"] for each in lines_of(journaled)]
+    assert [{"a": "1"}] == journaled.states()
+
+
+def test_files_that_are_added_and_deleted_are_versions_of_the_journal(journaled: Disk) -> None:
+    journaled.publish(a="1", b="1")
+    journaled.publish(b="1", c="1")
+    journaled.publish(c="2", d="1")
+    expected = [{"c": "2", "d": "1"}, {"b": "1", "c": "1"}, {"a": "1", "b": "1"}]
+    assert expected == journaled.states()
+    ids = [each.id for each in journaled.kept.versions]
+
+    # In files, they are the same.
+    journaled.memory._compact()
+    assert expected == journaled.states()
+    assert ids == [each.id for each in journaled.kept.versions]
+    assert [] == journals_of(journaled)
+
+
+def test_the_writer_does_not_read_the_journal_again(journaled: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    journaled.publish(a="1")
+    journaled.publish(a="2")
+    with monkeypatch.context() as patched:
+        patched.setattr(private_files, "read", lambda file, limit: pytest.fail(f"{file} was read"))
+        patched.setattr(os, "scandir", lambda path: pytest.fail(f"{path} was listed"))
+        journaled.publish(a="3")
+        journaled.publish(a="4")
+
+    assert 4 == len(journaled.states())
+
+
+def test_a_reader_reads_the_journal_again_only_if_it_has_grown(
+    journaled: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journaled.publish(a="1")
+    reader = journaled.open()
+    seen: list[int] = []
+    for text in ("2", "3"):
+        journaled.publish(a=text)
+        first = reader.read()
+        assert first is not None
+        seen.append(len(first.versions))
+        with monkeypatch.context() as patched:
+            patched.setattr(private_files, "read", lambda file, limit: pytest.fail(f"{file} was read"))
+            assert reader.read() is first
+
+    assert [2, 3] == seen
+
+
+def test_what_a_journal_drops_is_what_an_index_drops(tmp_path: Path) -> None:
+    """A random sequence leaves the same versions in each way of writing, for the writer and for a reader."""
+    random = Random(3)
+    limits = {"most_versions": 5, "most_paths": 12, "max_bytes": 40}
+    kinds = [(0, 1), (1_500, 512), (JOURNAL_BYTES, 3), (JOURNAL_BYTES, 512)]
+    disks = [Disk(tmp_path / f"{number}", size, **limits) for number, (size, _) in enumerate(kinds)]
+    for disk, (_, count) in zip(disks, kinds, strict=True):
+        disk.memory._journal_records = count
+    for number in range(80):
+        files = {name: str(random.randrange(4)) * random.randint(1, 14) for name in "abcdef" if random.random() < 0.6}
+        for disk in disks:
+            disk.publish(**files)
+            if number % 11 == 0:
+                disk.restart()
+            if number % 7 == 0:
+                disk.memory._compact()
+        plain, *others = [disk.kept for disk in disks]
+        for disk, other in zip(disks, [plain, *others], strict=True):
+            own = disk.memory.versions.read()  # type: ignore[union-attr]
+            assert own is not None or number % 11 == 0
+            assert (plain.files, [*plain.versions], plain.sizes) == (other.files, [*other.versions], other.sizes)
+        if number % 5 == 0:
+            assert None not in disks[0].states()
+            assert all(disks[0].states() == disk.states() for disk in disks[1:])
+    assert {*plain.sizes} == disks[0].blobs() == disks[1].blobs() == disks[2].blobs() == disks[3].blobs()
+
+
+def test_contents_that_only_the_journal_had_are_kept_in_files_when_it_ends(journaled: Disk) -> None:
+    for text in ("1", "2", "3"):
+        journaled.publish(a=text)
+    assert set() == {each.name for each in journaled.index.parent.iterdir() if len(each.name) == 64}
+
+    assert {digest("1"), digest("2")} == journaled.blobs()
+    assert [] == journals_of(journaled)
+    assert [{"a": "3"}, {"a": "2"}, {"a": "1"}] == journaled.states()
+    assert {digest("3")} == {each.name for each in journaled.path.iterdir() if len(each.name) == 64}
+    assert {0o600} == {each.stat().st_mode & 0o777 for each in journaled.index.parent.iterdir()}
+
+
+def test_only_contents_that_a_version_names_are_written_when_the_journal_ends(tmp_path: Path) -> None:
+    disk = Disk(tmp_path / "x", JOURNAL_BYTES, most_versions=2)
+    for text in ("1", "2", "3", "4"):
+        disk.publish(a=text)
+
+    assert {digest("3")} == disk.blobs()
+    assert [{"a": "4"}, {"a": "3"}] == disk.states()
+
+
+def test_a_reader_finds_a_content_in_files_if_the_journal_ends_meanwhile(
+    journaled: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for text in ("1", "2", "3"):
+        journaled.publish(a=text)
+    reader, [_, second, _] = journaled.open(), journaled.kept.versions
+    real = journal_module.read
+
+    def ending(*arguments: Any) -> Any:
+        monkeypatch.setattr(journal_module, "read", real)
+        journaled.memory._compact()
+        return real(*arguments)
+
+    assert reader.read() is not None
+    monkeypatch.setattr(journal_module, "read", ending)
+    past = reader.past(second.id, None)
+
+    assert past is not None
+    assert {"a": "2"} == texts(past)
+
+
+def test_a_content_of_the_journal_with_a_wrong_hash_is_neither_used_nor_kept(
+    journaled: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = journal_module.record
+    journaled.publish(a="1")
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            journal_module,
+            "record",
+            lambda change: record(attrs.evolve(change, contents=dict.fromkeys(change.contents, b"other"))),
+        )
+        journaled.publish(a="2")
+    journaled.publish(a="3")
+    assert [{"a": "3"}, None, {"a": "1"}] == journaled.states()
+
+    # The state before the third version isn't known.
+    assert set() == journaled.blobs()
+    assert [{"a": "3"}] == journaled.states()
+
+
+def test_an_index_of_the_format_before_is_continued(journaled: Disk) -> None:
+    journaled.publish(a="1")
+    journaled.publish(a="2")
+    journaled.memory._compact()
+    for file in (journaled.index, journaled.path / "index.json"):
+        found = json.loads(file.read_bytes())
+        for name in {"journal", "former"} & found.keys():
+            del found[name]
+        file.write_text(json.dumps(found | {"format": 1}))
+    assert [{"a": "2"}, {"a": "1"}] == journaled.states()
+    journaled.restart()
+    with capture_logs() as logs:
+        journaled.publish(a="3")
+
+    assert [] == logs
+    assert [{"a": "3"}, {"a": "2"}, {"a": "1"}] == journaled.states()
+    assert 2 == FORMAT == json.loads(journaled.index.read_bytes())["format"]
+
+
+def test_after_another_program_has_written_an_index_the_history_begins_anew(journaled: Disk) -> None:
+    """An older vortexd without versions was in use meanwhile. It leaves the versions and the journal alone."""
+    journaled.publish(a="1")
+    journaled.publish(a="2")
+    index = journaled.path / "index.json"
+    found = json.loads(index.read_bytes())
+    index.write_text(json.dumps({"format": 1, "root": ROOT, "files": found["files"]}))
+    journaled.restart()
+    with capture_logs() as logs:
+        journaled.publish(a="3")
+
+    assert [] == logs
+    assert [{"a": "3"}] == journaled.states()
+    assert not (journaled.index.parent / "versions.json.unknown").exists()
+    assert [] == journals_of(journaled)
+    journaled.publish(a="4")
+    assert [{"a": "4"}, {"a": "3"}] == journaled.states()
+
+
+def test_if_the_index_of_the_copies_is_gone_the_history_continues(journaled: Disk) -> None:
+    journaled.publish(a="1")
+    journaled.publish(a="2")
+    (journaled.path / "index.json").unlink()
+    journaled.restart()
+    journaled.publish(a="3")
+
+    assert [{"a": "3"}, {"a": "2"}, {"a": "1"}] == journaled.states()
+
+
+def test_a_damaged_journal_is_where_the_history_begins(journaled: Disk) -> None:
+    for text in ("1", "2", "3"):
+        journaled.publish(a=text)
+    [journal] = journals_of(journaled)
+    journal.write_bytes(b"x" + journal.read_bytes())
+    journaled.restart()
+    with capture_logs() as logs:
+        assert journaled.open().read() is None
+        journaled.publish(a="4")
+
+    assert {
+        ("versions unreadable", "a record is damaged"),
+        ("remembered content unreadable", "a record is damaged"),
+    } == {(each["event"], each["reason"]) for each in logs}
+    assert [{"a": "4"}] == journaled.states()
+
+
+# Versions that can't be written while copies can.
+
+
+def test_while_the_index_of_versions_can_not_be_written_its_journal_and_contents_stay(
+    journaled: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for text in ("1", "2", "3"):
+        journaled.publish(a=text, b=text)
+    real = private_files.replace
+
+    def full(file: Path, content: bytes) -> None:
+        if file.parent == journaled.index.parent:
+            raise OSError(28, "No space left on device")
+        real(file, content)
+
+    [journal] = journals_of(journaled)
+    with monkeypatch.context() as patched, capture_logs() as logs:
+        patched.setattr(private_files, "replace", full)
+        patched.setattr(os, "link", lambda *_, **__: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        journaled.memory._compact()
+        assert [journal] == journals_of(journaled)
+        assert [{"a": text, "b": text} for text in ("3", "2", "1")] == journaled.states()
+        journaled.publish(a="3", b="4")
+        journaled.restart()
+        journaled.publish(a="3", b="5")
+        journaled.publish(a="3", b="5")
+        assert [journal] == journals_of(journaled)
+        assert [{"a": text, "b": text} for text in ("3", "2", "1")] == journaled.states()
+    assert {"version not remembered"} == {each["event"] for each in logs}
+    journaled.publish(a="6", b="6")
+
+    assert [{"a": text, "b": text} for text in ("6", "3", "2", "1")] == journaled.states()
+    assert [] == journals_of(journaled)
+    assert {digest("6")} == {each.name for each in journaled.path.iterdir() if len(each.name) == 64}
+    assert {digest(text) for text in "123"} == journaled.blobs()
+
+
+def digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+# A crash, an error or a full disk at each call.
+
+
+class Crash(BaseException):
+    """The process was killed."""
+
+
+class Faults:
+    """Counts the calls that alter the disk, and lets one of them fail, or all from one on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, at: int, error: BaseException, *, is_lasting: bool) -> None:
+        self.count = 0
+        self.at = at
+        self.error = error
+        self.is_lasting = is_lasting
+        for owner, name in (
+            (os, "write"),
+            (os, "fsync"),
+            (os, "fdatasync"),
+            (os, "ftruncate"),
+            (os, "link"),
+            (os, "unlink"),
+            (os, "utime"),
+            (Path, "replace"),
+        ):
+            monkeypatch.setattr(owner, name, self.failing(name, getattr(owner, name)))
+
+    def failing(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def called(*arguments: Any, **options: Any) -> Any:
+            self.count += 1
+            if self.count == self.at or (self.is_lasting and self.count >= self.at):
+                if name == "write":
+                    function(arguments[0], arguments[1][: len(arguments[1]) // 2])
+                raise self.error
+            return None if "sync" in name else function(*arguments, **options)
+
+        return called
+
+
+STATES: list[dict[str, str] | None] = [
+    {"a": "1", "b": "1"},
+    {"a": "2", "b": "1"},
+    {"a": "2", "b": "2", "c": "1"},
+    None,
+    {"a": "1", "c": "1"},
+    {"a": "3", "c": "3"},
+    {"a": "4", "c": "3"},
+]
+"""None ends the journal."""
+
+
+@pytest.mark.parametrize("records", [0, 1, 512])
+@pytest.mark.parametrize("kind", ["crash", "error", "full disk"])
+def test_whatever_call_fails_nothing_is_lost_that_was_written_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, records: int
+) -> None:
+    error = Crash() if kind == "crash" else OSError(28, "No space left on device")
+    at, is_complete = 0, False
+    while not is_complete:
+        at += 1
+        disk = Disk(tmp_path / f"{at}", JOURNAL_BYTES if records else 0)
+        disk.memory._journal_records = records
+        with monkeypatch.context() as patched, capture_logs() as logs:
+            faults = Faults(patched, at, error, is_lasting=kind == "full disk")
+            written, flying = fault_after(disk, faults)
+            is_complete = faults.count < at
+        if kind == "crash" and not is_complete:
+            disk.restart()
+        is_warned = any(each["event"] == "version not remembered" for each in logs)
+        with capture_logs() as more:
+            check(disk, written, flying, is_warned=is_warned)
+            disk.publish(z="1")
+            check(disk, [*written, {"z": "1"}], flying, is_warned=is_warned)
+        assert [] == more
+        assert {*disk.kept.sizes} == disk.blobs()
+        assert {digest("1")} == {each.name for each in disk.path.iterdir() if len(each.name) == 64}
+        assert [] == [*journals_of(disk), *disk.path.rglob("*.part")]
+        check(disk, [*written, {"z": "1"}], flying, is_warned=is_warned)
+        disk.restart()
+    assert at > 25
+
+
+def fault_after(disk: Disk, faults: Faults) -> tuple[list[dict[str, str]], dict[str, str] | None]:
+    """Publish states until a call fails. Return those that were written, and the one that was being written."""
+    written: list[dict[str, str]] = []
+    for state in STATES:
+        try:
+            if state is None:
+                disk.memory._compact()
+            else:
+                disk.now += 60
+                good = Good({f"{name}.yml": text.encode() for name, text in state.items()}, {})
+                if not disk.memory._write(partial(attrs.evolve, good)):
+                    return written, state
+                written.append(state)
+        except Crash:
+            return written, state
+        if faults.count >= faults.at:
+            break
+    return written, None
+
+
+def check(disk: Disk, written: list[dict[str, str]], flying: dict[str, str] | None, *, is_warned: bool) -> None:
+    """Check that a reader sees all states that were written, and the last contents.
+
+    Args:
+        flying: The state that may have been written.
+        is_warned: Whether a warning has told that the last version before z isn't in the history.
+    """
+    if written:
+        # A crash may leave an index whose time is that of the machine.
+        reader = Remembered(disk.path, ROOT, lambda: (disk.path / "index.json").stat().st_mtime)
+        for name, text in written[-1].items():
+            former = reader._recall(f"{name}.yml")
+            assert former is not None
+            allowed = [text.encode(), None if flying is None or name not in flying else flying[name].encode()]
+            assert former.content in allowed
+    states = disk.states() if disk.open().read() is not None else []
+    newest, older = (written[-1:], written[:-1]) if {"z": "1"} in written else ([], written)
+    histories = [older]
+    if flying is not None:
+        histories.append([*older, flying])
+    if is_warned:
+        histories.append(older[:-1])
+    assert states in [[*history, *newest][::-1] for history in histories]

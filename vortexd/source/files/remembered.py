@@ -367,19 +367,19 @@ class Remembered:
         private_files.replace(self._directory / _INDEX, encode(self._root, Index(wanted.entries, name, former)))
         self._confirm()
         private_files.sync(self._directory)
-        needed, journals = {*wanted.sizes}, {name}
+        sizes, journals = {**wanted.sizes}, {name}
         # The contents that are replaced are still there.
         if self.versions is not None and not self.versions.record(wanted.files, at, name, known.names):
-            # The former index of versions is still there, and needs its journal.
-            needed |= self.versions.needed()
+            # The former index of versions is still there. It needs its journal, and contents that aren't remembered any more.
             journals |= {former} if former else set()
-        files = {digest: size for digest, size in known.sizes.items() if digest not in known.journaled}
-        sizes = {digest: size for digest, size in files.items() if digest in needed} | {**wanted.sizes}
+            for digest in self.versions.needed() - wanted.sizes.keys():
+                size = _size(self._directory / digest) if digest else None
+                sizes |= {} if size is None else {digest: size}
         if known.mark is None:
-            self._remove_all_but(needed | {journal.PREFIX + each for each in journals})
+            self._remove_all_but(sizes.keys() | {journal.PREFIX + each for each in journals})
         else:
             ended = {each for each in (known.journal, *(known.names or ())) if each} - journals
-            self._remove((files.keys() - needed) | {journal.PREFIX + each for each in ended})
+            self._remove((known.sizes.keys() - sizes.keys()) | {journal.PREFIX + each for each in ended})
         names = {name, former}
         return _Written(wanted.entries, sizes, wanted.digests, self._marked(name), known.examined, name, names=names)
 

@@ -87,7 +87,7 @@ class Versions:
         self._most_paths = most_paths
         self._read: _Read | None = None
         # The contents in the directory, or None if a crash or a failed write may have left others.
-        self._stored: Collection[str] | None = None
+        self._stored: frozenset[str] | None = None
         self._warned: set[str] = set()
 
     # Writing.
@@ -152,14 +152,14 @@ class Versions:
             if after is None or after.files != files:
                 sizes = {digest: len(content) for digest, content in held.items()}
                 after = self._added(kept or Kept({}), files, now, sizes)
-            after = attrs.evolve(self._with_contents(after, kept, held), journal=name)
+            added, after = after, attrs.evolve(self._with_contents(after, kept, held), journal=name)
             private_files.replace(self._directory / _INDEX, encoded(self._root, after))
             private_files.sync(self._directory)
             self._read = _Read(self._mark(), after, 0, after)
             if stored is None:
                 self._remove_all_but(after.sizes)
             else:
-                self._remove({*stored} - after.sizes.keys())
+                self._remove((stored | added.sizes.keys()) - after.sizes.keys())
             self._stored = frozenset(after.sizes)
             self._warned.discard(_UNWRITTEN)
         except OSError as error:
