@@ -131,9 +131,11 @@ def test_a_journal_that_is_too_large_is_not_read(tmp_path: Path) -> None:
 
 
 def test_if_the_index_is_replaced_meanwhile_it_is_read_again(tmp_path: Path) -> None:
-    indexes = Indexes(
-        "one", "two", "three", then=lambda number: number == 2 and append(tmp_path / "changes-three", record(FIRST))
-    )
+    def begin(number: int) -> None:
+        if number == 2:
+            append(tmp_path / "changes-three", record(FIRST))
+
+    indexes = Indexes("one", "two", "three", then=begin)
 
     assert (Index({}, "three"), records(record(FIRST))) == read(indexes.read, tmp_path, 10_000)
     assert (Index({}, ""), Records()) == read(Indexes("one", "").read, tmp_path, 10_000)

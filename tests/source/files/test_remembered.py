@@ -736,6 +736,198 @@ async def test_with_a_journal_the_same_is_remembered_as_without(tmp_path: Path, 
             assert sorted(plain.open().paths()) == sorted(journaled.open().paths())
 
 
+@pytest.mark.parametrize(("count", "is_journaled"), [(2, True), (3, False)])
+async def test_a_journal_has_a_bounded_number_of_records(tmp_path: Path, count: int, is_journaled: bool) -> None:
+    disk = Disk(tmp_path / "m", journal_bytes=JOURNAL_BYTES, journal_records=2)
+    disk.write({"a.yml": b"first"})
+    for number in range(count):
+        disk.write({"a.yml": b"%d" % number})
+        # Nothing new is no record.
+        disk.write({"a.yml": b"%d" % number})
+
+    assert is_journaled == bool(journals_of(disk))
+    assert [Former(b"%d" % (count - 1))] == await disk.recall("a.yml")
+    disk.write({"a.yml": b"last"})
+    assert is_journaled != bool(journals_of(disk))
+
+
+def test_the_limits_of_a_journal_are_what_the_page_says() -> None:
+    assert (1_048_576, 512) == (journal_module.MAX_BYTES, journal_module.MAX_RECORDS)
+    memory = Remembered(Path("x"), ROOT)
+    assert (1_048_576, 512) == (memory._journal_bytes, memory._journal_records)
+
+
+@pytest.mark.parametrize(
+    ("size", "records", "is_large"), [(0, 0, False), (250, 2, False), (251, 1, True), (1, 3, True)]
+)
+def test_a_journal_is_large_beyond_a_quarter_of_a_limit(
+    tmp_path: Path, size: int, records: int, is_large: bool
+) -> None:
+    disk = Disk(tmp_path / "m", journal_bytes=1_000, journal_records=8)
+    assert not disk.memory._is_large()
+    disk.write({"a.yml": b"a"})
+    assert disk.memory._written is not None
+    disk.memory._written = attrs.evolve(disk.memory._written, journal_bytes=size, journal_records=records)
+
+    assert is_large == disk.memory._is_large()
+
+
+async def test_a_large_journal_ends_when_nothing_has_changed_for_some_seconds(
+    tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_inline(monkeypatch)
+    disk = Disk(tmp_path / "m", journal_bytes=JOURNAL_BYTES, journal_records=8)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(disk.memory.run)
+
+        async def change(text: bytes) -> None:
+            disk.memory.remember(lambda: Good({"a.yml": text}, {}))
+            await trio.sleep(1)
+
+        for text in (b"0", b"1", b"2"):
+            await change(text)
+        # It isn't large yet.
+        await trio.sleep(module._CONFIRM - 10)
+        assert 1 == len(journals_of(disk))
+        await change(b"3")
+        await trio.sleep(module._IDLE - 2)
+        await change(b"4")
+        await trio.sleep(module._IDLE - 2)
+        # The last change isn't as long ago.
+        assert 1 == len(journals_of(disk))
+        assert set() == {digest(b"%d" % number) for number in (1, 2, 3, 4)} & names_of(disk)
+        await trio.sleep(2)
+        assert [] == journals_of(disk)
+        assert {digest(b"4")} == names_of(disk)
+        disk.now += 5
+        index = disk.index.read_bytes()
+        await trio.sleep(module._CONFIRM + 1)
+        assert disk.now == disk.index.stat().st_mtime
+        assert index == disk.index.read_bytes()
+        assert [Former(b"4")] == await disk.recall("a.yml")
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_write_that_failed_is_tried_again_when_a_journal_was_large(
+    tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_inline(monkeypatch)
+    disk = Disk(tmp_path / "m", journal_bytes=JOURNAL_BYTES, journal_records=4)
+    for number in range(4):
+        disk.write({"a.yml": b"%d" % number})
+    assert disk.memory._is_large()
+    with monkeypatch.context() as patched, capture_logs() as logs:
+        patched.setattr(os, "fdatasync", lambda _: (_ for _ in ()).throw(OSError(errno.EIO, "I/O error")))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(disk.memory.run)
+            disk.memory.remember(lambda: Good({"a.yml": b"last"}, {}))
+            await trio.sleep(module._RETRY - 1)
+            assert [Former(b"3")] == await disk.recall("a.yml")
+            await trio.sleep(2)
+            nursery.cancel_scope.cancel()
+
+    assert ["content not remembered"] == [each["event"] for each in logs]
+    assert [Former(b"last")] == await disk.recall("a.yml")
+
+
+async def test_when_a_journal_ends_without_a_change_the_entries_stay(journaled: Disk) -> None:
+    journaled.write({"a.yml": b"a: 1", "b.yml": b"b: 1", "c.yml": b"b: 1"})
+    journaled.write({"a.yml": b"a: 2", "c.yml": b"c: 2"}, b=False, never=False)
+    before = journaled.open()._read_index()
+    journaled.now += 5
+    journaled.memory._compact()
+    after = journaled.open()._read_index()
+
+    assert before is not None
+    assert after is not None
+    assert before.entries == after.entries
+    assert [] == journals_of(journaled)
+    assert {digest(each) for each in (b"a: 2", b"b: 1", b"c: 2")} == names_of(journaled)
+    assert journaled.now == journaled.index.stat().st_mtime
+    # The next change is a record again.
+    journaled.write({"a.yml": b"a: 3", "c.yml": b"c: 2"}, b=False, never=False)
+    assert 1 == len(journals_of(journaled))
+    assert digest(b"a: 3") not in names_of(journaled)
+
+
+async def test_if_a_journal_can_not_end_it_stays_and_one_warning_is_logged(
+    journaled: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journaled.write({"a.yml": b"a: 1"})
+    journaled.write({"a.yml": b"a: 2"})
+    with monkeypatch.context() as patched, capture_logs() as logs:
+        patched.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
+        journaled.memory._compact()
+        journaled.memory._compact()
+    assert [("content not remembered", "no space left on device")] == [(each["event"], each["reason"]) for each in logs]
+    assert not journaled.memory._is_large()
+    assert 1 == len(journals_of(journaled))
+    assert [Former(b"a: 2")] == await journaled.recall("a.yml")
+    journaled.write({"a.yml": b"a: 2"})
+    assert [] == journals_of(journaled)
+    assert [Former(b"a: 2")] == await journaled.recall("a.yml")
+
+
+async def test_a_journal_does_not_end_if_another_program_has_changed_the_directory(journaled: Disk) -> None:
+    journaled.write({"a.yml": b"a: 1"})
+    journaled.write({"a.yml": b"a: 2"})
+    [journal] = journals_of(journaled)
+    (journaled.path / ("0" * 64)).write_bytes(b"foreign")
+    journaled.memory._compact()
+    assert [journal] == journals_of(journaled)
+    journaled.write({"a.yml": b"a: 2"})
+
+    assert {digest(b"a: 2")} == names_of(journaled)
+    assert [] == journals_of(journaled)
+
+
+def test_a_process_that_is_not_the_writer_ends_no_journal(journaled: Disk) -> None:
+    journaled.write({"a.yml": b"a: 1"})
+    journaled.write({"a.yml": b"a: 2"})
+    other = journaled.open()
+    other._write(lambda: Good({"a.yml": b"a: 2"}, {}))
+    other._compact()
+
+    assert 1 == len(journals_of(journaled))
+
+
+async def test_a_journal_in_a_folder_that_became_read_only_keeps_what_was_written(
+    journaled: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journaled.write({"a.yml": b"a: 1"})
+    journaled.write({"a.yml": b"a: 2"})
+    opened = os.open
+
+    def refuse(file: Any, flags: int, *more: int, **options: Any) -> int:
+        if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+            raise OSError(errno.EROFS, "Read-only file system")
+        return opened(file, flags, *more, **options)
+
+    with monkeypatch.context() as patched, capture_logs() as logs:
+        patched.setattr(os, "open", refuse)
+        for text in (b"a: 3", b"a: 4"):
+            journaled.write({"a.yml": text})
+        journaled.memory._compact()
+        assert [Former(b"a: 2")] == await journaled.recall("a.yml")
+    assert [("content not remembered", "read-only file system")] == [(each["event"], each["reason"]) for each in logs]
+    journaled.write({"a.yml": b"a: 4"})
+    assert [Former(b"a: 4")] == await journaled.recall("a.yml")
+
+
+async def test_a_content_of_the_journal_is_in_memory_until_the_journal_ends(journaled: Disk) -> None:
+    journaled.write({"a.yml": b"a: 1"})
+    journaled.write({"a.yml": b"a: 2"})
+    assert journaled.memory._written is not None
+    assert {digest(b"a: 2"): b"a: 2"} == journaled.memory._written.journaled
+    journaled.memory._compact()
+    assert {} == journaled.memory._written.journaled
+    # The content of the first index is gone, and is new again.
+    journaled.write({"a.yml": b"a: 1"})
+
+    assert {digest(b"a: 2")} == names_of(journaled)
+    assert [Former(b"a: 1")] == await journaled.recall("a.yml")
+
+
 # A write costs as much as has changed.
 
 

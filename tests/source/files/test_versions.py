@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -617,7 +617,7 @@ def test_what_a_journal_drops_is_what_an_index_drops(tmp_path: Path) -> None:
     disks = [Disk(tmp_path / f"{number}", size, **limits) for number, (size, _) in enumerate(kinds)]
     for disk, (_, count) in zip(disks, kinds, strict=True):
         disk.memory._journal_records = count
-    for number in range(80):
+    for number in range(45):
         files = {name: str(random.randrange(4)) * random.randint(1, 14) for name in "abcdef" if random.random() < 0.6}
         for disk in disks:
             disk.publish(**files)
@@ -630,7 +630,7 @@ def test_what_a_journal_drops_is_what_an_index_drops(tmp_path: Path) -> None:
             own = disk.memory.versions.read()  # type: ignore[union-attr]
             assert own is not None or number % 11 == 0
             assert (plain.files, [*plain.versions], plain.sizes) == (other.files, [*other.versions], other.sizes)
-        if number % 5 == 0:
+        if number % 9 == 0:
             assert None not in disks[0].states()
             assert all(disks[0].states() == disk.states() for disk in disks[1:])
     assert {*plain.sizes} == disks[0].blobs() == disks[1].blobs() == disks[2].blobs() == disks[3].blobs()
@@ -761,6 +761,99 @@ def test_a_damaged_journal_is_where_the_history_begins(journaled: Disk) -> None:
         ("remembered content unreadable", "a record is damaged"),
     } == {(each["event"], each["reason"]) for each in logs}
     assert [{"a": "4"}] == journaled.states()
+
+
+def test_wherever_a_journal_ends_after_a_crash_all_whole_records_are_versions_and_the_history_goes_on(
+    journaled: Disk,
+) -> None:
+    for text in ("1", "2", "3"):
+        journaled.publish(a=text)
+    [journal] = journals_of(journaled)
+    whole = journal.read_bytes()
+    first = whole.index(b"\n") + 1
+    journaled.restart()
+    files = {each: each.read_bytes() for each in journaled.path.rglob("*") if each.is_file()}
+    with capture_logs() as logs:
+        for end in (0, 1, first - 1, first, first + 1, first + 70, len(whole) - 1, len(whole)):
+            expected = [{"a": text} for text in ("3", "2", "1")][2 - (end >= first) - (end >= len(whole)) :]
+            for file, content in files.items():
+                file.write_bytes(whole[:end] if file == journal else content)
+            assert expected == journaled.states()
+            journaled.publish(a="4")
+            assert [{"a": "4"}, *expected] == journaled.states()
+            journaled.publish(a="5")
+            assert [{"a": "5"}, {"a": "4"}, *expected] == journaled.states()
+            journaled.restart()
+            for each in journaled.path.rglob("*"):
+                if each.is_file():
+                    each.unlink()
+    assert [] == logs
+
+
+def test_the_versions_are_not_appended_to_the_journal_of_another_index(journaled: Disk) -> None:
+    journaled.publish(a="1")
+    versions = journaled.memory.versions
+    assert versions is not None
+    found = json.loads(journaled.index.read_bytes())
+    name = found["journal"]
+    files = {"a.yml": digest("1")}
+
+    assert versions.following(files, START, "f" * 32, {}) is None
+    unchanged = versions.following(files, START, name, {})
+    assert unchanged is not None
+    assert unchanged[1] is None
+    journaled.index.write_text("{")
+    with capture_logs():
+        assert versions.following(files, START, name, {}) is None
+
+
+def test_versions_that_become_unreadable_are_written_anew_while_a_journal_is_in_use(journaled: Disk) -> None:
+    journaled.publish(a="1")
+    journaled.publish(a="2")
+    journaled.index.write_text("{")
+    with capture_logs() as logs:
+        journaled.publish(a="3")
+
+    assert ["versions unreadable"] == [each["event"] for each in logs]
+    assert [{"a": "3"}] == journaled.states()
+    journaled.publish(a="4")
+    assert [{"a": "4"}, {"a": "3"}] == journaled.states()
+
+
+def test_a_change_that_is_too_large_for_the_journal_is_a_version_too(tmp_path: Path) -> None:
+    disk = Disk(tmp_path / "x", 1_500)
+    disk.publish(a="1")
+    disk.publish(a="2")
+    disk.publish(a="3" * 1_600)
+    assert [] == journals_of(disk)
+    disk.publish(a="4")
+    disk.publish(a="5")
+
+    assert [{"a": text} for text in ("5", "4", "3" * 1_600, "2", "1")] == disk.states()
+
+
+def test_a_content_that_was_kept_once_is_not_written_again(journaled: Disk) -> None:
+    for text in ("1", "2"):
+        journaled.publish(a=text)
+    assert {digest("1")} == journaled.blobs()
+    kept = journaled.index.parent / digest("1")
+    before = kept.stat()
+    journaled.publish(a="1")
+    journaled.publish(a="3")
+
+    assert {digest("1"), digest("2")} == journaled.blobs()
+    assert (before.st_ino, before.st_mtime_ns) == (kept.stat().st_ino, kept.stat().st_mtime_ns)
+
+
+def test_a_kept_content_that_is_gone_is_kept_again_when_it_is_replaced_again(journaled: Disk) -> None:
+    for text in ("1", "2", "1"):
+        journaled.publish(a=text)
+    assert {digest("1"), digest("2")} == journaled.blobs()
+    (journaled.index.parent / digest("1")).unlink()
+    journaled.restart()
+    journaled.publish(a="3")
+
+    assert [{"a": text} for text in ("3", "1", "2", "1")] == journaled.states()
 
 
 # Versions that can't be written while copies can.
