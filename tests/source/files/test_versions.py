@@ -617,7 +617,7 @@ def test_what_a_journal_drops_is_what_an_index_drops(tmp_path: Path) -> None:
     disks = [Disk(tmp_path / f"{number}", size, **limits) for number, (size, _) in enumerate(kinds)]
     for disk, (_, count) in zip(disks, kinds, strict=True):
         disk.memory._journal_records = count
-    for number in range(45):
+    for number in range(44):
         files = {name: str(random.randrange(4)) * random.randint(1, 14) for name in "abcdef" if random.random() < 0.6}
         for disk in disks:
             disk.publish(**files)
