@@ -507,7 +507,7 @@ class Remembered:
                 os.unlink(self._directory / name)
 
     def _remove_all_but(self, names: Collection[str]) -> None:
-        for each in os.scandir(self._directory):
+        for each in [*os.scandir(self._directory)]:
             is_own = DIGEST.fullmatch(each.name) or each.name.startswith(journal.PREFIX)
             if (is_own and each.name not in names) or each.name.endswith(private_files.PART):
                 os.unlink(each.path)

@@ -51,13 +51,13 @@ class _Read:
 
     Attributes:
         mark: The mark of the index.
-        index: The content of the index.
+        stored: The sizes of the contents that the index names, by their digests.
         size: The size of the journal.
         kept: The versions after the records of the journal.
     """
 
     mark: tuple[int, ...]
-    index: Kept
+    stored: Mapping[str, int]
     size: int
     kept: Kept
 
@@ -155,7 +155,7 @@ class Versions:
             added, after = after, attrs.evolve(self._with_contents(after, kept, held), journal=name)
             private_files.replace(self._directory / _INDEX, encoded(self._root, after))
             private_files.sync(self._directory)
-            self._read = _Read(self._mark(), after, 0, after)
+            self._read = _Read(self._mark(), after.sizes, 0, after)
             if stored is None:
                 self._remove_all_but(after.sizes)
             else:
@@ -221,8 +221,8 @@ class Versions:
             kept: The versions before, or None if the history begins anew.
             held: The contents in the journal by their digests.
         """
-        index = self._read.index.sizes if self._read is not None and kept is not None else {}
-        needed = after.sizes.keys() - index.keys()
+        stored = self._read.stored if self._read is not None and kept is not None else {}
+        needed = after.sizes.keys() - stored.keys()
         if after.versions[:1] != (kept.versions[:1] if kept is not None else []):
             needed |= {digest for digest in after.versions[0].before.values() if digest is not None}
         missing = {digest for digest in needed if not self._keep(digest, held.get(digest))}
@@ -265,7 +265,7 @@ class Versions:
                 os.unlink(self._directory / digest)
 
     def _remove_all_but(self, digests: Mapping[str, int]) -> None:
-        for each in os.scandir(self._directory):
+        for each in [*os.scandir(self._directory)]:
             if (_DIGEST.fullmatch(each.name) and each.name not in digests) or each.name.endswith(private_files.PART):
                 os.unlink(each.path)
 
@@ -276,12 +276,12 @@ class Versions:
         try:
             private_files.check_private(self._directory)
             mark, former = self._mark(), self._read
-            if former is not None and former.mark == mark and self._journal_size(former.index.journal) == former.size:
+            if former is not None and former.mark == mark and self._journal_size(former.kept.journal) == former.size:
                 return former.kept
             index, records = journal.read(self._index, self._current, journal.MAX_BYTES)
             kept = self._bounded(index.continued(each.step for each in records.changes)) if records.changes else index
             # If the writer has appended a record meanwhile, the size doesn't match, and the next call reads it.
-            self._read = _Read(mark, index, records.size, kept)
+            self._read = _Read(mark, index.sizes, records.size, kept)
             return kept
         except FileNotFoundError:
             return None
