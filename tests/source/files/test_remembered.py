@@ -495,6 +495,8 @@ async def test_a_new_journal_is_in_the_directory_for_good_before_it_counts(
     journaled.write({"a.yml": b"a: 2"})
 
     assert [True] == synced
+    # The next write finds the directory as it is now.
+    assert journaled.now == journaled.path.stat().st_mtime
 
 
 async def test_nothing_new_is_no_record_and_confirms_the_index(journaled: Disk) -> None:
@@ -828,6 +830,19 @@ async def test_a_write_that_failed_is_tried_again_when_a_journal_was_large(
 
     assert ["content not remembered"] == [each["event"] for each in logs]
     assert [Former(b"last")] == await disk.recall("a.yml")
+
+
+async def test_a_content_that_was_left_on_the_disk_stays_when_the_journal_ends(journaled: Disk) -> None:
+    journaled.write({"a.yml": b"a: 1"})
+    left = journaled.path / digest(b"a: 2")
+    status = journaled.path.stat()
+    left.write_bytes(b"a: 2")
+    os.utime(journaled.path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    journaled.write({"a.yml": b"a: 2"})
+    journaled.memory._compact()
+
+    assert {digest(b"a: 2")} == names_of(journaled)
+    assert [Former(b"a: 2")] == await journaled.recall("a.yml")
 
 
 async def test_when_a_journal_ends_without_a_change_the_entries_stay(journaled: Disk) -> None:

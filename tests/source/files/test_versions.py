@@ -857,16 +857,16 @@ def test_a_change_that_is_too_large_for_the_journal_is_a_version_too(tmp_path: P
     assert [{"a": text} for text in ("5", "4", "3" * 1_600, "2", "1")] == disk.states()
 
 
-def test_a_content_that_was_kept_once_is_not_written_again(journaled: Disk) -> None:
+def test_a_content_that_was_kept_once_is_not_written_again(disk: Disk) -> None:
     for text in ("1", "2"):
-        journaled.publish(a=text)
-    assert {digest("1")} == journaled.blobs()
-    kept = journaled.index.parent / digest("1")
+        disk.publish(a=text)
+    assert {digest("1")} == disk.blobs()
+    kept = disk.index.parent / digest("1")
     before = kept.stat()
-    journaled.publish(a="1")
-    journaled.publish(a="3")
+    disk.publish(a="1")
+    disk.publish(a="3")
 
-    assert {digest("1"), digest("2")} == journaled.blobs()
+    assert {digest("1"), digest("2")} == disk.blobs()
     assert (before.st_ino, before.st_mtime_ns) == (kept.stat().st_ino, kept.stat().st_mtime_ns)
 
 
@@ -881,6 +881,17 @@ def test_a_kept_content_that_is_gone_is_kept_again_when_it_is_replaced_again(jou
     assert [{"a": text} for text in ("3", "1", "2", "1")] == journaled.states()
 
 
+def test_a_kept_content_that_is_gone_leaves_the_other_versions_as_they_are(journaled: Disk) -> None:
+    for text in ("1", "2", "3"):
+        journaled.publish(a=text)
+    assert {digest("1"), digest("2")} == journaled.blobs()
+    (journaled.index.parent / digest("1")).unlink()
+    journaled.publish(a="4")
+
+    assert {digest("2"), digest("3")} == journaled.blobs()
+    assert [{"a": "4"}, {"a": "3"}, {"a": "2"}, None] == journaled.states()
+
+
 # Versions that can't be written while copies can.
 
 
@@ -888,7 +899,7 @@ def test_while_the_index_of_versions_can_not_be_written_its_journal_and_contents
     journaled: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for text in ("1", "2", "3"):
-        journaled.publish(a=text, b=text)
+        journaled.publish(a=text, b=text, c="0")
     real = private_files.replace
 
     def full(file: Path, content: bytes) -> None:
@@ -897,25 +908,26 @@ def test_while_the_index_of_versions_can_not_be_written_its_journal_and_contents
         real(file, content)
 
     [journal] = journals_of(journaled)
+    before = journaled.states()
     with monkeypatch.context() as patched, capture_logs() as logs:
         patched.setattr(private_files, "replace", full)
         patched.setattr(os, "link", lambda *_, **__: (_ for _ in ()).throw(OSError(28, "No space left on device")))
         journaled.memory._compact()
         assert [journal] == journals_of(journaled)
-        assert [{"a": text, "b": text} for text in ("3", "2", "1")] == journaled.states()
-        journaled.publish(a="3", b="4")
+        assert [{"a": text, "b": text, "c": "0"} for text in ("3", "2", "1")] == journaled.states()
+        journaled.publish(a="3", b="4", c="4")
         journaled.restart()
-        journaled.publish(a="3", b="5")
-        journaled.publish(a="3", b="5")
+        journaled.publish(a="3", b="5", c="4")
+        journaled.publish(a="3", b="5", c="4")
         assert [journal] == journals_of(journaled)
-        assert [{"a": text, "b": text} for text in ("3", "2", "1")] == journaled.states()
+        assert [{"a": text, "b": text, "c": "0"} for text in ("3", "2", "1")] == journaled.states()
     assert {"version not remembered"} == {each["event"] for each in logs}
-    journaled.publish(a="6", b="6")
+    journaled.publish(a="6", b="6", c="6")
 
-    assert [{"a": text, "b": text} for text in ("6", "3", "2", "1")] == journaled.states()
+    assert [{"a": "6", "b": "6", "c": "6"}, *before] == journaled.states()
     assert [] == journals_of(journaled)
     assert {digest("6")} == {each.name for each in journaled.path.iterdir() if len(each.name) == 64}
-    assert {digest(text) for text in "123"} == journaled.blobs()
+    assert {digest(text) for text in "0123"} == journaled.blobs()
 
 
 def digest(text: str) -> str:

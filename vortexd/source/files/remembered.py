@@ -315,7 +315,7 @@ class Remembered:
         Args:
             at: When the content arrived, in seconds since the epoch.
         """
-        sizes = {**known.sizes, **{digest: len(content) for digest, content in wanted.new.items()}}
+        sizes = {**known.sizes, **wanted.sizes}
         spare = sum(sizes.values()) - sum(wanted.sizes.values())
         room = self._journal_bytes - known.journal_bytes
         if not known.journal or spare > self._journal_bytes or sum(map(len, wanted.new.values())) > room:
