@@ -523,24 +523,53 @@ async def test_a_content_that_is_on_the_disk_already_is_not_in_the_journal(journ
     assert [1, 0, 0] == [len(each) for each in contents]
 
 
-async def test_a_full_journal_ends_with_a_new_index_that_has_all_of_it(journaled: Disk) -> None:
-    index = journaled.index
+async def test_a_full_journal_ends_with_a_new_index_that_has_all_of_it(
+    journaled: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = private_files.replace
+    replaced: list[str] = []
+
+    def replacing(file: Path, content: bytes) -> None:
+        replaced.append(file.name)
+        replace(file, content)
+
     journaled.write({"a.yml": b"a: 0", "b.yml": b"b: 0"})
-    former = index.read_bytes()
-    number = 0
-    while index.read_bytes() == former:
-        number += 1
-        assert all(each.stat().st_size <= 1_000 for each in journals_of(journaled))
+    monkeypatch.setattr(private_files, "replace", replacing)
+    for number in (1, 2, 3):
+        assert [] == replaced
         # The content of the broken file is only in the journal.
         files = {"a.yml": b"a: %d" % number} | ({"b.yml": b"b: 1"} if number == 1 else {})
         journaled.write(files, **({} if number == 1 else {"b": False}))
+        assert all(each.stat().st_size <= 1_000 for each in journals_of(journaled))
 
-    assert 3 == number
+    # Contents that aren't remembered any more are not written.
+    assert {digest(b"a: 3"), digest(b"b: 1"), "index.json"} == {*replaced}
     assert [] == journals_of(journaled)
-    assert {digest(b"a: %d" % number), digest(b"b: 1")} == names_of(journaled)
+    assert {digest(b"a: 3"), digest(b"b: 1")} == names_of(journaled)
     assert [Former(b"b: 1")] == await journaled.recall("b.yml")
     journaled.write({"a.yml": b"a: 0"}, b=False)
     assert 1 == len(journals_of(journaled))
+
+
+async def test_a_content_that_is_too_large_for_the_journal_is_not_encoded_for_it(
+    journaled: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journaled.write({"a.yml": b"a: 1"})
+    encoded: list[Change] = []
+    record = journal_module.record
+
+    def encoding(change: Change) -> bytes:
+        encoded.append(change)
+        return record(change)
+
+    monkeypatch.setattr(journal_module, "record", encoding)
+    journaled.write({"a.yml": b"a" * 1_001})
+
+    assert [] == encoded
+    # The first one also removes the large content.
+    for content in (b"a: 2", b"a: 3"):
+        journaled.write({"a.yml": content})
+    assert 1 == len(encoded)
 
 
 @pytest.mark.parametrize(("room", "is_journaled"), [(0, True), (-1, False), (-400, False)])
