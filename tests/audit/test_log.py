@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
@@ -79,7 +80,7 @@ async def test_an_act_is_an_entry_and_a_log_event() -> None:
         }
     ] == logs
     assert (True, ()) == (log.is_stored, log.unwritten)
-    assert [expected] == [*await log.entries()]
+    assert ([expected], True) == await log.entries()
 
 
 async def test_what_a_client_sends_can_not_fill_the_log() -> None:
@@ -96,7 +97,7 @@ async def test_each_entry_has_an_id_of_its_own(tmp_path: Path) -> None:
     for _ in range(2):
         await log.record("pin", ANN)
 
-    found = await Audit(tmp_path / "audit", lambda: 0.0).entries()
+    found, _ = await Audit(tmp_path / "audit", lambda: 0.0).entries()
     assert 2 == len({each.id for each in found})
 
 
@@ -105,13 +106,13 @@ async def test_other_limits_reach_the_file(tmp_path: Path) -> None:
     log.limit(1_000_000, 2)
     for _ in range(5):
         await log.record("pin", ANN)
-    assert 1 == len(await log.entries())
+    assert 1 == len((await log.entries())[0])
     log.limit(1, 100)
     await log.record("pin", ANN)
-    assert 1 == len(await log.entries())
+    assert 1 == len((await log.entries())[0])
     log.limit(1_000_000, 100)
     await log.record("pin", ANN)
-    assert 2 == len(await log.entries())
+    assert 2 == len((await log.entries())[0])
 
 
 async def test_without_a_state_directory_other_limits_change_nothing() -> None:
@@ -120,7 +121,7 @@ async def test_without_a_state_directory_other_limits_change_nothing() -> None:
     for _ in range(3):
         await log.record("pin", ANN)
 
-    assert 3 == len(await log.entries())
+    assert 3 == len((await log.entries())[0])
 
 
 async def test_without_a_state_directory_entries_are_in_memory_within_a_limit() -> None:
@@ -129,7 +130,7 @@ async def test_without_a_state_directory_entries_are_in_memory_within_a_limit() 
         await log.record("pin", ANN)
 
     assert not log.is_stored
-    assert [f"id-{number + 1}" for number in range(module.MOST_UNWRITTEN)] == ids(await log.entries())
+    assert [f"id-{number + 1}" for number in range(module.MOST_UNWRITTEN)] == ids((await log.entries())[0])
 
 
 async def test_an_entry_that_can_not_be_written_is_kept_and_written_with_the_next_and_warned_of_once() -> None:
@@ -159,10 +160,48 @@ async def test_entries_that_can_not_be_read_are_warned_of_and_those_in_memory_ar
     file.error = OSError(errno.EACCES, "Permission denied")
     await log.record("pin", ANN)
     with capture_logs() as logs:
-        found = [ids(await log.entries()) for _ in range(2)]
+        found = [(ids(entries), is_complete) for entries, is_complete in [await log.entries(), await log.entries()]]
 
-    assert [["id-0"]] * 2 == found
+    assert [(["id-0"], False)] * 2 == found
     assert [("audit log unreadable", "permission denied")] == [(each["event"], each["reason"]) for each in logs]
+
+
+async def test_readers_at_the_same_time_share_a_read_but_none_that_began_before_they_came() -> None:
+    class Counting(FakeFile):
+        def __init__(self) -> None:
+            super().__init__()
+            self.begun = threading.Event()
+            self.reads = 0
+
+        def read(self) -> list[Entry]:
+            self.reads += 1
+            found = list(self.entries)
+            self.begun.set()
+            self._wait()
+            return found
+
+    log = audit(file := Counting())
+    await log.record("pin", ANN)
+    file.gate = threading.Event()
+    found: list[list[str]] = []
+
+    async def ask() -> None:
+        entries, is_complete = await log.entries()
+        assert is_complete
+        found.append(ids(entries))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask)
+        await trio.to_thread.run_sync(file.begun.wait)
+        # Another worker writes.
+        file.entries.append(Entry("other", "", ANN, "pin"))
+        for _ in range(10):
+            nursery.start_soon(ask)
+        await trio.testing.wait_all_tasks_blocked()
+        file.gate.set()
+
+    assert [["id-0"]] + [["id-0", "other"]] * 10 == found
+    assert 2 == file.reads
 
 
 async def test_a_disk_that_hangs_holds_no_act_up_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,7 +211,7 @@ async def test_a_disk_that_hangs_holds_no_act_up_for_long(monkeypatch: pytest.Mo
     with capture_logs() as logs:
         await log.record("pin", ANN)
         await log.record("pin", ANN)
-        assert ["id-0", "id-1"] == ids(await log.entries())
+        assert ["id-0", "id-1"] == ids((await log.entries())[0])
     assert [
         ("audit entry not written", "the disk didn't answer within 0.05 s"),
         ("audit log unreadable", "the disk didn't answer within 0.05 s"),

@@ -30,8 +30,8 @@ def entry(day: int, **more: Any) -> dict[str, Any]:
     return made.members | more
 
 
-def page(*entries: dict[str, Any], after: str | None = None, stored: bool = True, silent: int = 0) -> Said:
-    return 200, {"entries": list(entries), "next": after, "stored": stored, "workers_silent": silent}
+def page(*entries: dict[str, Any], after: str | None = None, stored: bool = True, silent: int = 0, **more: Any) -> Said:
+    return 200, {"entries": list(entries), "next": after, "stored": stored, "workers_silent": silent} | more
 
 
 def listed(
@@ -54,6 +54,14 @@ def test_the_newest_entry_is_last_like_in_a_log(capsys: pytest.CaptureFixture[st
         "2026-11-29T12:00:00.000Z  done     pin billing:prod:main  by ada from 10.0.0.1: incident 29",
         "2026-11-30T12:00:00.000Z  refused  pin billing:prod:main  by ada from 10.0.0.1: incident 30  old=a  new=b",
     ]
+
+
+def test_a_log_that_the_server_cannot_read_is_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    warned = listed(capsys, [page(entry(9), complete=False)])[2]
+    silent = listed(capsys, [page(entry(9), complete=True)])[2]
+
+    assert "warning: the server can't read its audit log now, so only its newest entries are shown" in warned
+    assert "" == silent
 
 
 def test_an_actor_without_a_name_is_its_kind(capsys: pytest.CaptureFixture[str]) -> None:

@@ -82,6 +82,7 @@ async def test_an_entry_says_who_when_from_where_and_what() -> None:
         ],
         "next": None,
         "stored": False,
+        "complete": True,
         "workers_silent": 0,
     } == await ask(log)
 

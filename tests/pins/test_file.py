@@ -152,7 +152,15 @@ def with_(path: str, value: object) -> bytes:
     return orjson.dumps(found)
 
 
+# The last second that a date can be written for.
+LAST = 253_402_300_799
 GARBAGE = [
+    with_("pins/0/since", -1),
+    with_("pins/0/since", -1e18),
+    with_("pins/0/since", LAST + 1),
+    with_("pins/0/until", LAST + 1),
+    with_("pins/0/until", 1e18),
+    with_("pins/0/until", 0.5),
     b"",
     b"{",
     b"[]",

@@ -54,6 +54,10 @@ class Audit:
         self._unwritten: deque[Entry] = deque(maxlen=MOST_UNWRITTEN)
         # The disk may hang, so this work has a thread of its own.
         self._threads = trio.CapacityLimiter(1)
+        # The number of the last read that has begun.
+        self._begun = 0
+        self._reading = trio.Lock()
+        self._flight = threads.SingleFlight()
         self._warned: set[str] = set()
         self._news = trio.Event()
         # Threads read and change `_unwritten`, too.
@@ -150,20 +154,32 @@ class Audit:
         )
         return entry
 
-    async def entries(self) -> Sequence[Entry]:
-        """Return the entries in the file and those that are only in this process, the oldest first."""
+    async def entries(self) -> tuple[Sequence[Entry], bool]:
+        """Return the entries in the file and those that are only in this process, the oldest first.
+
+        The second value is False if the file can't be read now. Then only the latter are there.
+        """
         found: list[Entry] = []
+        is_complete = True
         if self._file is not None:
-            read = partial(threads.run_sync, self._file.read, abandon_on_cancel=True, limiter=self._threads)
+            # Readers that come at the same time share one read, but never one that has begun before they came.
+            ticket = self._begun + 1
             with trio.move_on_after(PATIENCE) as scope:
                 try:
-                    found = await read()
+                    found = await self._flight.shared(ticket, partial(self._read, self._file, ticket))
                 except OSError as error:
+                    is_complete = False
                     self._warn_unreadable(private_files.words(error))
             if scope.cancelled_caught:
+                is_complete = False
                 self._warn_unreadable(_late())
         known = {each.id for each in found}
-        return [*found, *(each for each in self.unwritten if each.id not in known)]
+        return [*found, *(each for each in self.unwritten if each.id not in known)], is_complete
+
+    async def _read(self, file: AuditFile, ticket: int) -> list[Entry]:
+        async with self._reading:
+            self._begun = ticket
+            return await threads.run_sync(file.read, abandon_on_cancel=True, limiter=self._threads)
 
     async def flush(self) -> None:
         """Write the entries that are only in memory, within `PATIENCE` seconds. It raises nothing."""

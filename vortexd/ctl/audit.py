@@ -93,6 +93,8 @@ def _page(server: Server, parameters: Mapping[str, str]) -> dict[str, Any]:
         raise
     if "after" not in asked and not page["stored"]:
         warn("the server doesn't store its newest entries in a file now, so they are lost when it stops")
+    if not page.get("complete", True):
+        warn("the server can't read its audit log now, so only its newest entries are shown; see the server's log")
     if page["workers_silent"]:
         warn(
             f"{int(page['workers_silent'])} workers of the server haven't answered, so their newest entries may be missing"

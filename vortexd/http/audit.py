@@ -41,6 +41,7 @@ _SCHEMAS: dict[str, Schema] = {
         ),
         next=nullable(TEXT),
         stored={"type": "boolean"},
+        complete={"type": "boolean"},
         workers_silent=COUNT,
     ),
 }
@@ -86,7 +87,8 @@ class AuditLog(Endpoint):
         limit = _limit(parameters.get("limit", ""))
         # Ask first: an entry that is written meanwhile is in the file then.
         others = await self._peers.ask("audit")
-        found = [*await self._audit.entries(), *_entries(others.texts)]
+        own, is_complete = await self._audit.entries()
+        found = [*own, *_entries(others.texts)]
         # The sort is stable, so entries of one moment stay in their order.
         newest_first = sorted({each.id: each for each in found}.values(), key=lambda each: each.time)[::-1]
         entries = _older(newest_first, parameters.get("after", ""))
@@ -96,6 +98,7 @@ class AuditLog(Endpoint):
             "entries": [each.members for each in entries[:limit]],
             "next": entries[limit - 1].id if len(entries) > limit else None,
             "stored": self._audit.is_stored,
+            "complete": is_complete,
             "workers_silent": others.missing,
         }
         return Response(body=orjson.dumps(body))

@@ -29,6 +29,8 @@ log = structlog.get_logger()
 # Increased when older readers could no longer understand the file.
 FORMAT = 1
 FILE, ASIDE, LOCK = "pins.json", "pins.json.unknown", "lock"
+# The end of the year 9999, in seconds since the epoch. No later date can be written.
+_LAST = 253_402_300_799
 # The limit of the file. It is below 100 times the limit of one pin, because it is read at each start.
 MAX_BYTES = 67_108_864
 # Seconds to wait for another worker that writes, and between two attempts.
@@ -217,7 +219,9 @@ def _pin(found: Mapping[str, Any]) -> Pin:
     id, version, reason, by = texts
     key = parse_key(*map(_text, found["key"]))
     until = found["until"]
-    term = Term(_number(found["since"]), None if until is None else _number(until))
+    term = Term(_seconds(found["since"]), None if until is None else _seconds(until))
+    if term.until is not None and term.until < term.since:
+        raise ValueError("a pin ends before it begins")
     labels = tuple(tuple(map(_layer, layers)) for layers in found["labels"])
     if len(labels) != len(key.labels):
         raise ValueError("a pin has files of other labels than its key")
@@ -278,7 +282,9 @@ def _text(found: object) -> str:
     return found
 
 
-def _number(found: object) -> float:
+def _seconds(found: object) -> float:
     if isinstance(found, bool) or not isinstance(found, int | float):
         raise TypeError("not a number")
+    if not 0 <= found <= _LAST:
+        raise ValueError("no time that a date can be written for")
     return float(found)
