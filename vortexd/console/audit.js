@@ -71,6 +71,7 @@ function page(found) {
   ]);
   const parts = [rows.length ? table(["Time", "Who", "From", "Act", "Target", "Outcome", "Reason", "Details"], rows) : element("p", { class: "quiet" }, "There is no such entry.")];
   if (!found.stored) parts.unshift(element("p", { class: "bad" }, "The server can't keep the audit log in its state directory, so it loses the entries when it stops."));
+  if (!found.complete) parts.push(element("p", { class: "bad" }, "The server can't read its audit log now, so only its newest entries are here."));
   if (found.workers_silent) parts.push(element("p", { class: "bad" }, "A worker hasn't answered, so entries may be missing."));
   const buttons = [];
   if (after !== "") buttons.push(button("Newest", () => turn("")));
