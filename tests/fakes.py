@@ -160,6 +160,9 @@ class FakeMetrics:
     def labels_held_back(self, count: int) -> None:
         self.counts["labels_held_back"] = count
 
+    def applications_held_back(self, count: int) -> None:
+        self.counts["applications_held_back"] = count
+
     def broken_files(self, count: int, unserved: int) -> None:
         self.counts["broken_files"] = count
         self.counts["unserved_files"] = unserved

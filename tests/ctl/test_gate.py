@@ -54,6 +54,14 @@ def test_a_label_that_is_held_back_is_status_1_and_names_the_place_and_the_way_o
     ]
 
 
+def test_the_applications_that_are_held_back_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _, _, _ = gate(capsys, said(HELD | {"scope": "application", "applications": ["billing", "a\x1b"]}))
+
+    assert 1 == status
+    first = f"main: the gate holds back {HELD['state']} for billing, a\\x1b since 2026-11-30T00:00:00.000Z"
+    assert first == out.splitlines()[0]
+
+
 def test_each_form_of_a_finding_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     findings = [{**FINDING, "line": None}, {**FINDING, "file": None, "line": None, "pointer": ""}]
     held = {**HELD, "findings": findings, "findings_count": 5, "failure": "can't judge: it is slow"}

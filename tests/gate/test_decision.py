@@ -8,7 +8,7 @@ from vortexd.gate.decision import Decision, Kind
 def test_a_decision_that_accepts_has_no_findings_and_no_person() -> None:
     decision = Decision(Kind.ACCEPTED, "main", "c1")
 
-    assert ((), 0, None, None, "") == attrs.astuple(decision, recurse=False)[3:]
+    assert ((), 0, None, None, "", ()) == attrs.astuple(decision, recurse=False)[3:]
     assert decision == Decision(Kind.ACCEPTED, "main", "c1")
 
 

@@ -39,6 +39,14 @@ def test_the_rules_have_what_the_section_says(tmp_path: Path) -> None:
     assert (Rules(patterns, schemas, True, ("judge", "-v"), 7.0, 300_000_000),) == load_gate([section])
 
 
+@pytest.mark.parametrize(("scope", "is_by_application"), [("label", False), ("application", True)])
+def test_the_scope_of_the_rules_is_that_of_the_section(scope: str, is_by_application: bool) -> None:
+    [rules] = load_gate([GateSettings(command=("judge",), scope=scope)])
+
+    assert is_by_application == rules.is_by_application
+    assert not load_gate([GateSettings(command=("judge",))])[0].is_by_application
+
+
 def test_every_schema_that_cannot_be_used_is_named_with_its_line(tmp_path: Path) -> None:
     good = written(tmp_path / "good.json", b"{}")
     broken, other = written(tmp_path / "broken.json", b"{\n!"), written(tmp_path / "other.json", b"[]")

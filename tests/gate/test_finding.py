@@ -75,3 +75,18 @@ def test_the_header_has_a_bounded_number_of_findings() -> None:
     found = tuple(Finding(KEY, f"/{number}", "type", "s.json") for number in range(9))
 
     assert 8 == refused_headers([Refusal("main", "c1", found, 9)])["X-Vortex-Held-Back"].count("keyword=")
+
+
+def test_a_refusal_of_applications_says_so_as_members_and_in_the_header() -> None:
+    refusal = Refusal("main", "c1", (), 1, applications=("a", 'b"c'))
+
+    assert ("application", ["a", 'b"c']) == (refusal.members["scope"], refusal.members["applications"])
+    header = '"main";state="c1";scope=application;applications="a b%22c"'
+    assert {"X-Vortex-Held-Back": header} == refused_headers([refusal])
+
+
+def test_the_header_has_a_bounded_number_of_applications() -> None:
+    refusal = Refusal("main", "c1", (), 1, applications=tuple(map(str, range(9))))
+
+    assert refused_headers([refusal])["X-Vortex-Held-Back"].endswith(';applications="0 1 2 3 4 5 6 7"')
+    assert 9 == len(refusal.members["applications"])

@@ -19,6 +19,9 @@ from vortexd.resolve.tree import ParsedFiles
 NEEDS_PORT = {"required": ["port"], "properties": {"port": {"type": "integer"}}}
 
 
+NOTHING: Any = {"not": {}}
+
+
 def config(application: str, document: dict[str, Any], label: str = "main") -> Config:
     body = encode(document)
     source = PropertySource(f"file:/c/{application}.yml", document, {})
@@ -124,6 +127,43 @@ async def test_a_command_that_refuses_names_each_key_of_its_section_once_for_eac
     ] == asked
     assert Finding(Key("a", "prod", "main"), "", "command", "judge") == found["main"].findings[0]
     assert (2, 1) == (found["main"].count, found["dev"].count)
+
+
+async def test_a_refusal_by_application_names_each_refused_key_however_many_there_are(gate: PublicationGate) -> None:
+    integer = {"properties": {"x": {"type": "integer"}}}
+    await gate.replace([rules("*", schema=integer, is_by_application=True)])
+    many = [config(f"a{number}", {"x": f"{number}"}) for number in range(30)]
+    found = await gate.judge([*many, config("good", {"x": 1})])
+
+    verdict = found["main"]
+    assert {each.key for each in many} == verdict.keys
+    assert (30, 20) == (verdict.count, len(verdict.findings))
+    assert verdict.refuses(many[29].key)
+    assert not verdict.refuses(Key("good", "prod", "main"))
+
+
+@pytest.mark.parametrize("first", [True, False])
+async def test_one_finding_of_a_gate_for_labels_is_enough_for_the_label(gate: PublicationGate, first: bool) -> None:
+    sections = [rules("a", schema=NOTHING, is_by_application=True), rules("b", schema=NOTHING)]
+    await gate.replace(sections if first else sections[::-1])
+    found = await gate.judge([config("a", {}), config("b", {}), config("a", {}, "dev")])
+
+    assert (frozenset(), 2) == (found["main"].keys, found["main"].count)
+    assert found["main"].refuses(Key("c", "prod", "main"))
+    assert {Key("a", "prod", "dev")} == found["dev"].keys
+    assert not Verdict().refuses(Key("a", "prod", "main"))
+
+
+async def test_a_gate_that_fails_after_a_finding_names_no_application(
+    gate: PublicationGate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def accepts(*_: Any) -> bool:
+        raise Failure("can't judge")
+
+    monkeypatch.setattr("vortexd.gate.command.accepts", accepts)
+    await gate.replace([rules("a", schema=NOTHING, is_by_application=True, command=("judge",))])
+
+    assert (frozenset(), 1) == ((found := (await gate.judge([config("a", {})]))["main"]).keys, found.count)
 
 
 async def test_the_schemas_of_the_served_state_count(gate: PublicationGate) -> None:

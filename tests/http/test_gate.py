@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator
 from typing import Any
 
+import attrs
 import jsonschema_rs
 import orjson
 import pytest
@@ -82,6 +83,17 @@ async def test_the_page_has_what_is_held_back_and_what_stands() -> None:
     assert {"held_back": [MEMBERS], "standing": [standing]} == said
     schema = GateEndpoint.schemas["Gate"]
     assert jsonschema_rs.is_valid(schema, said)
+
+
+async def test_the_applications_that_are_held_back_are_on_the_page_and_in_the_status() -> None:
+    reader = FakeReader()
+    reader.refused = {"main": attrs.evolve(REFUSAL, applications=("billing",))}
+    async with serving(more=[GateEndpoint(reader, FakePublications(), NotedAudit())], reader=reader) as http:
+        gate, status = await http.ask(PATH), await http.ask("/status")
+
+    expected = [MEMBERS | {"scope": "application", "applications": ["billing"]}]
+    assert (expected, expected) == (orjson.loads(gate.body)["held_back"], orjson.loads(status.body)["gate"])
+    assert jsonschema_rs.is_valid(GateEndpoint.schemas["Gate"], orjson.loads(gate.body))
 
 
 async def test_a_state_is_let_through_with_a_reason_by_all_workers() -> None:

@@ -41,6 +41,10 @@ def recorded(decision: Decision, worker: int = 0) -> list[Any]:
             ),
         ),
         (Decision(Kind.RELEASED, "main", "c3"), ("release label", Outcome.DONE, "", {"state": "c3"})),
+        (
+            Decision(Kind.RELEASED, "main", "c3", applications=("a", "b", "c", "d", "e", "f")),
+            ("release label", Outcome.DONE, "", {"state": "c3", "applications": "a b c d e"}),
+        ),
         (Decision(Kind.RELEASED, "main", None), ("release label", Outcome.DONE, "", {})),
     ],
 )

@@ -97,6 +97,7 @@ def samples(metrics: Metrics | SupervisorMetrics) -> dict[str, float]:
             {"publications_total": 1, "changes_total": 2, "deliveries_total": 3},
         ),
         (lambda metrics: metrics.labels_held_back(2), {"labels_held_back": 2}),
+        (lambda metrics: metrics.applications_held_back(2), {"applications_held_back": 2}),
         (
             lambda metrics: metrics.broken_files(3, 1),
             {"broken_files": 3, "broken_files_without_good_content": 1},
@@ -133,6 +134,16 @@ def test_counts_of_the_same_label_add_up_and_those_of_others_do_not() -> None:
     sent = {'sent_messages_total{type="ping"}': 5, 'sent_messages_total{type="config_change"}': 1}
     closed = {'connections_closed_total{reason="lost"}': 2, 'connections_closed_total{reason="drain"}': 1}
     assert {f"vortexd_{name}": value for name, value in (sent | closed).items()} == samples(metrics)
+
+
+def test_applications_are_shown_once_one_was_held_back() -> None:
+    metrics = Metrics()
+    metrics.applications_held_back(0)
+    assert b"applications_held_back" not in metrics.render()
+    for count in (2, 1, 0):
+        metrics.applications_held_back(count)
+        assert f"vortexd_applications_held_back {count}.0".encode() in metrics.render()
+        assert 1 == metrics.render().count(b"# TYPE vortexd_applications_held_back")
 
 
 def test_broken_files_are_those_of_now() -> None:

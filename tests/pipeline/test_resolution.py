@@ -256,6 +256,18 @@ def test_otherwise_the_documents_are_selected_again(change: str, selected: list[
     assert [(each.name, each.values) for each in expected.sources] == [(each.name, each.values) for each in new.sources]
 
 
+@pytest.mark.parametrize("when", ["before", "now"])
+def test_the_documents_of_a_key_that_is_held_back_are_not_renewed(when: str) -> None:
+    before = state(GOOD)
+    now = state(ONLY_VALUES, before)
+    former = {"main": {SHOP: tuple(before.labels["main"].layers_for(SHOP))}}
+    other = {"main": {SHOP: tuple(now.labels["main"].layers_for(SHOP))}}
+    one, two = (before, attrs.evolve(now, held=former)) if when == "now" else (attrs.evolve(before, held=other), now)
+    new, _ = Resolution(two, one).resolve(SHOP, one.resolve(SHOP))
+
+    assert two.resolve(SHOP).body == new.body
+
+
 def test_the_overrides_stay_above_the_renewed_sources() -> None:
     overrides = PropertySource("overrides", {"t": 3}, {})
     before = attrs.evolve(state(GOOD), overrides=overrides)

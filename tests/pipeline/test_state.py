@@ -9,6 +9,8 @@ from vortexd.pipeline.state import State, overrides_of
 from vortexd.resolve.tree import ParsedTree, parse_tree
 from vortexd.settings.formats import FormatSettings
 
+from ..resolve.support import parsed_files
+
 SHOP = Key("shop", "dev", "main")
 
 
@@ -174,3 +176,22 @@ def test_a_key_without_new_files_only_gets_the_new_commit() -> None:
     assert first.revised(config) is config
     assert "2" == second.revised(config).revision
     assert config.body is second.revised(config).body
+
+
+def test_what_is_held_back_reads_its_own_files_and_counts_as_altered() -> None:
+    key, other = Key("a", "default", "main"), Key("b", "default", "main")
+    before = State({"main": parsed_files({"a.yml": "x: 1", "b.yml": "x: 1"}, ("",))}, "main")
+    now = State({"main": parsed_files({"a.yml": "x: 2", "b.yml": "x: 2"}, ("",))}, "main")
+    keys = {key: tuple(before.layers_in("main", key))}
+    held = attrs.evolve(now, held={"main": keys})
+
+    assert [b'{"x":1}', b'{"x":2}'] == [held.resolve(each).body for each in (key, other)]
+    assert [True, False, False] == [each.is_apart(key) for each in (held, now, before)]
+    assert not held.is_apart(other)
+    assert {} == held.altered_from(attrs.evolve(now, held={"main": keys})).stems
+    assert {"main": None} == held.altered_from(now).stems == now.altered_from(held).stems
+    assert {"main": None} == held.altered_from(attrs.evolve(now, held={"main": dict(keys)})).stems
+    assert {"main": frozenset({"a", "b"})} == now.altered_from(before).stems
+    assert held.unpinned.layers(key) == [list(keys[key])]
+    with pytest.raises(UnknownLabel):
+        attrs.evolve(held, labels={}).layers(key)

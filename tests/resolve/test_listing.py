@@ -1,5 +1,5 @@
 from vortexd.core.model import Names
-from vortexd.resolve.listing import existing_keys, list_keys
+from vortexd.resolve.listing import existing_keys, list_keys, with_former
 from vortexd.resolve.tree import ParsedTree
 
 from .support import parsed_files
@@ -53,3 +53,19 @@ def test_an_application_has_a_file_or_it_has_not() -> None:
         names.has_file_of(each) for each in ("a", "a-b", "application", "b", "")
     ]
     assert not Names(frozenset(["a"])).has_file_of("a")
+
+
+def test_keys_that_are_held_are_listed_as_before_and_the_label_is_searched_again() -> None:
+    def tree(*paths: str) -> ParsedTree:
+        return ParsedTree({"main": parsed_files(dict.fromkeys(paths, "{}"), ("",))}, "main")
+
+    former = list_keys(tree("a.yml", "a-x.yml", "b.yml", "b-old.yml"))
+    now = list_keys(tree("a.yml", "a-y.yml", "b.yml", "c.yml"), former)
+    mixed = with_former(now, former, "main", lambda key: key.application in ("a", "c"))
+
+    assert {"a:default:main", "a:x:main", "b:default:main"} == set(map(str, mixed.keys))
+    assert mixed.keys == mixed.labels["main"].keys
+    assert {"a", "b"} == mixed.labels["main"].names.applications
+    assert {"default", "x"} == mixed.labels["main"].names.profiles
+    assert {"a-x", "a-y", "b-old", "c"} <= mixed.labels["main"].names.beginnings
+    assert now.keys == list_keys(tree("a.yml", "a-y.yml", "b.yml", "c.yml"), mixed).keys

@@ -39,6 +39,13 @@ def test_there_may_be_several_gates_and_their_schemas_are_beside_the_file() -> N
     ) == loaded(text).gate
 
 
+def test_a_refusal_holds_back_the_label_unless_the_gate_says_otherwise() -> None:
+    text = '[[gate]]\ncommand = ["x"]\n[[gate]]\ncommand = ["x"]\nscope = "application"\n'
+
+    assert ["label", "application"] == [each.scope for each in loaded(text).gate]
+    assert {"gate[0].scope"} == refused('[[gate]]\ncommand = ["x"]\nscope = "key"\n').keys()
+
+
 @pytest.mark.parametrize("pattern", ["billing", "team-*", "billing:prod", "a:*:main", "*"])
 def test_a_gate_takes_patterns(pattern: str) -> None:
     assert (pattern,) == read(GateSettings, f'applications = ["{pattern}"]').applications

@@ -75,6 +75,49 @@ def test_a_refused_commit_is_held_back_until_it_is_corrected_or_let_through(tmp_
         assert "hunter2" not in str(acts(server))
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_with_the_scope_application_only_that_application_is_held_back(tmp_path: Path, workers: int) -> None:
+    repository = Repository(tmp_path / "config.git")
+    schema = tmp_path / "port.schema.json"
+    schema.write_text(SCHEMA)
+    first = repository.commit({"shop.yml": "port: 1\n", "cart.yml": "port: 1\n"})
+    settings = git_settings(tmp_path / "state", repository).replace("[server]\n", f"[server]\nworkers = {workers}\n")
+    settings += f'[[gate]]\nschemas = ["{schema}"]\nscope = "application"\ntimeout = 30.0\n'
+    with Server(tmp_path / "x", settings=settings) as server:
+        assert first == ask(server, "/shop/default")[1]["version"]
+        until(lambda: len([*(tmp_path / "state" / "accepted").glob("*.json")]) == 1)
+        bad = repository.commit({"shop.yml": "port: hunter2\n", "cart.yml": "port: 2\n"})
+        until(lambda: gates(server) == [[bad]] * workers)
+        # Each worker may answer.
+        for _ in range(4):
+            status, body, headers = ask(server, "/shop/default")
+            assert (200, first) == (status, body["version"])
+            assert 'scope=application;applications="shop";key="shop:default:main"' in headers["X-Vortex-Held-Back"]
+            status, body, headers = ask(server, "/cart/default")
+            assert (200, bad) == (status, body["version"])
+            assert "X-Vortex-Held-Back" not in headers
+        [held] = ask(server, "/api/v1/gate")[1]["held_back"]
+        assert ("application", ["shop"], bad) == (held["scope"], held["applications"], held["state"])
+        until(lambda: len(acts(server)) == 1)
+        assert "shop" == acts(server)[0]["details"]["applications"]
+        server.stop(signal.SIGKILL)
+    # What is remembered is the last state of which nothing was held back.
+    with Server(tmp_path / "x", settings=settings) as server:
+        until(lambda: gates(server) == [[bad]] * workers)
+        assert [first, bad] == [ask(server, f"/{name}/default")[1]["version"] for name in ("shop", "cart")]
+        worse = repository.commit({"shop.yml": "port: hunter2\n", "cart.yml": "port: x\n"})
+        until(lambda: gates(server) == [[worse]] * workers)
+        assert [first, bad] == [ask(server, f"/{name}/default")[1]["version"] for name in ("shop", "cart")]
+        good = repository.commit({"shop.yml": "port: 3\n"})
+        until(lambda: gates(server) == [[good]] * workers)
+        assert [good, bad] == [ask(server, f"/{name}/default")[1]["version"] for name in ("shop", "cart")]
+        assert 204 == let_through(server, good)
+        until(lambda: gates(server) == [[]] * workers)
+        assert [good, good] == [ask(server, f"/{name}/default")[1]["version"] for name in ("shop", "cart")]
+        assert "applications held back" in server.output()
+        assert "hunter2" not in server.output()
+
+
 def acts(server: Server) -> list[Any]:
     """The entries of the audit log about the gate, the oldest first."""
     entries: list[Any] = ask(server, "/api/v1/audit")[1]["entries"]

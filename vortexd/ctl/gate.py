@@ -61,7 +61,9 @@ def _let_through(server: Server, label: str, state: str, reason: str) -> int:
 
 def _held_lines(refusal: Mapping[str, Any], paint: Paint) -> Iterator[str]:
     label, state = refusal["label"], refusal["state"]
-    yield paint(printable(f"{label}: the gate holds back {state} since {refusal['since']}"), "red")
+    names = refusal.get("applications") or []
+    part = f" for {', '.join(map(str, names))}" if names else ""
+    yield paint(printable(f"{label}: the gate holds back {state}{part} since {refusal['since']}"), "red")
     yield from _reasons(refusal)
     again = f"vortexctl gate --let-through {label} --state {state} --reason TEXT"
     yield printable(f"    Correct the file; or let this state through: {again}")

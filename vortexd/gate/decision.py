@@ -46,6 +46,7 @@ class Decision:
         failure: Why the gate couldn't judge, or None if it could.
         person: The administrator, if the kind is OVERRIDDEN and this worker was asked. Other workers follow.
         reason: The administrator's reason.
+        applications: The applications that are or were held back, if the decision isn't about the whole label.
     """
 
     kind: Kind
@@ -56,3 +57,4 @@ class Decision:
     failure: str | None = None
     person: Person | None = None
     reason: str = ""
+    applications: tuple[str, ...] = ()

@@ -44,6 +44,7 @@ def load_gate(settings: Sequence[GateSettings]) -> tuple[Rules, ...]:
                 section.command,
                 section.timeout,
                 section.memory_bytes,
+                section.scope == "application",
             )
         )
     if problems:

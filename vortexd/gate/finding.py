@@ -20,7 +20,7 @@ MOST_FINDINGS = 20
 COMMAND = "command"
 SCHEMA = "schema"
 HEADER = "X-Vortex-Held-Back"
-# At most this many findings, because proxies limit the size of headers.
+# At most this many findings, and names of applications, because proxies limit the size of headers.
 _IN_HEADER = 8
 
 
@@ -88,6 +88,7 @@ class Refusal:
         count: The number of all findings.
         failure: Why the gate couldn't judge, or None if it could.
         since: Since when this state is held back, in seconds since the epoch.
+        applications: The applications that are held back, in order. If there is none, the whole label is held back.
     """
 
     label: str
@@ -96,11 +97,13 @@ class Refusal:
     count: int
     failure: str | None = None
     since: float = attrs.field(default=0.0, eq=False)
+    applications: tuple[str, ...] = ()
 
     @property
     def members(self) -> dict[str, Any]:
         """The refusal as members of a JSON object, without the time."""
-        return {
+        scope = {"scope": "application", "applications": [*self.applications]} if self.applications else {}
+        return scope | {
             "label": self.label,
             "state": self.state,
             "failure": self.failure,
@@ -112,7 +115,8 @@ class Refusal:
 def refused_headers(refusals: Sequence[Refusal]) -> dict[str, str]:
     """Make the header for labels that are held back: a list of RFC 9651. If none is, there is no header.
 
-    Each item is a percent-encoded label with parameters: `state`, and for a finding `key`, `pointer`, `keyword`, `rule`,
+    Each item is a percent-encoded label with parameters: `state`. If only applications are held back, it has `scope` and
+    `applications`, the first ones, separated by spaces. A finding has `key`, `pointer`, `keyword`, `rule`,
     `file` and `line`, as far as they are known. The texts are percent-encoded. If the gate couldn't judge, it has `failed`.
     """
     items = [item for refusal in refusals for item in _items(refusal)]
@@ -121,6 +125,8 @@ def refused_headers(refusals: Sequence[Refusal]) -> dict[str, str]:
 
 def _items(refusal: Refusal) -> Sequence[str]:
     head = f'"{quoted(refusal.label)}";state="{quoted(refusal.state)}"'
+    if refusal.applications:
+        head += f';scope=application;applications="{" ".join(map(quoted, refusal.applications[:_IN_HEADER]))}"'
     found = []
     for each in refusal.findings:
         texts = {"key": str(each.key), "pointer": each.pointer, "keyword": each.keyword, "rule": each.rule}

@@ -26,7 +26,11 @@ _NO_FILES: Mapping[str, ParsedFiles] = {}
 
 @attrs.frozen
 class Rules:
-    """One section [[gate]] with the schemas that it names."""
+    """One section [[gate]] with the schemas that it names.
+
+    Attributes:
+        is_by_application: Whether a refusal holds back applications, and not a whole label.
+    """
 
     patterns: tuple[Pattern, ...]
     schemas: Mapping[str, Schema] = attrs.field(factory=dict)
@@ -34,6 +38,7 @@ class Rules:
     command: tuple[str, ...] = ()
     seconds: float = 5.0
     memory_bytes: int = 268_435_456
+    is_by_application: bool = False
 
 
 @attrs.frozen
@@ -44,16 +49,22 @@ class Verdict:
         findings: The first findings.
         count: The number of all findings.
         failure: Why the gate couldn't judge, or None if it could.
+        keys: The refused keys, if the refusal is one of their applications. It is empty if the refusal is one of the label.
     """
 
     findings: tuple[Finding, ...] = ()
     count: int = 0
     failure: str | None = None
+    keys: frozenset[Key] = frozenset()
 
     @property
     def accepts(self) -> bool:
         """Whether the keys may be published."""
         return not self.count and self.failure is None
+
+    def refuses(self, key: Key) -> bool:
+        """Return whether a key of these labels may not be published."""
+        return not self.accepts and (not self.keys or key in self.keys)
 
 
 class PublicationGate:
@@ -112,6 +123,7 @@ class PublicationGate:
 
         findings: list[Finding] = []
         count = 0
+        is_whole = False
         names = configs[0].key.labels
         roots = tuple({layer.files.root for name in names if name in new for layer in new[name].layers})
         try:
@@ -119,6 +131,7 @@ class PublicationGate:
                 own = [each for each in configs if applies(rules.patterns, each.key)]
                 if not own:
                     continue
+                before = count
                 if rules.schemas:
                     checks = [Check(each, tuple(rules.schemas), roots) for each in own]
                     count += await self._validate(rules, rules.schemas, checks, findings)
@@ -134,9 +147,11 @@ class PublicationGate:
                     program = commands.program_of(rules.command)
                     findings += (Finding(each.key, "", COMMAND, program) for each in own)
                     count += len(own)
+                is_whole = is_whole or (count > before and not rules.is_by_application)
         except Failure as failure:
             return Verdict(tuple(findings[:MOST_FINDINGS]), count, str(failure))
-        return Verdict(tuple(findings[:MOST_FINDINGS]), count)
+        keys = frozenset() if is_whole else frozenset(each.key for each in findings)
+        return Verdict(tuple(findings[:MOST_FINDINGS]), count, keys=keys)
 
     async def _validate(
         self, rules: Rules, schemas: Mapping[str, Schema], checks: "Sequence[Check]", findings: list[Finding]

@@ -13,9 +13,9 @@ from ..gate.finding import Refusal
 from ..process.peers import Peers
 from .endpoint import Endpoint, Request, Response
 from .operation import media, ok, operation
-from .schemas import COUNT, FINDING, TEXT, TIME, Operations, Schema, a_list, an_object, nullable, ref
+from .schemas import COUNT, FINDING, TEXT, Operations, Schema, a_list, an_object, nullable, ref
 from .spring.environment import V1
-from .status import refusal_members
+from .status import REFUSAL, refusal_members
 
 if TYPE_CHECKING:
     from ..gate.decision import Person
@@ -25,16 +25,7 @@ if TYPE_CHECKING:
 _REASON = 500
 _SCHEMAS: dict[str, Schema] = {
     "Gate": an_object(
-        held_back=a_list(
-            an_object(
-                label=TEXT,
-                state=TEXT,
-                since=TIME,
-                failure=nullable(TEXT),
-                findings_count=COUNT,
-                findings=a_list(FINDING),
-            )
-        ),
+        held_back=a_list(REFUSAL),
         standing=a_list(an_object(label=TEXT, failure=nullable(TEXT), findings_count=COUNT, findings=a_list(FINDING))),
     ),
     "GateException": an_object(

@@ -11,7 +11,7 @@ from ..gate.decision import Decision, Kind
 JUDGE, RELEASE, LET_THROUGH = "judge", "release label", "let through"
 _GATE = Actor("gate")
 _JUDGED = {Kind.ACCEPTED: Outcome.DONE, Kind.REFUSED: Outcome.REFUSED, Kind.UNJUDGED: Outcome.FAILED}
-# At most this many findings of one decision are named.
+# At most this many findings and applications of one decision are named.
 _NAMED = 5
 
 
@@ -39,4 +39,6 @@ def _reason(decision: Decision) -> str:
 
 def _details(decision: Decision) -> dict[str, str]:
     details = {"state": decision.state} if decision.state is not None else {}
+    if decision.applications:
+        details["applications"] = " ".join(decision.applications[:_NAMED])
     return details | ({"findings": str(decision.count)} if decision.count else {})

@@ -89,16 +89,22 @@ _CLUSTER = optional(
     "published",
     "publishing",
 )
-_GATE = a_list(
+# A label that the gate holds back, or applications of it.
+REFUSAL = optional(
     an_object(
         label=TEXT,
         state=TEXT,
         since=TIME,
+        scope={"enum": ["application"]},
+        applications=a_list(TEXT),
         failure=nullable(TEXT),
         findings_count=COUNT,
         findings=a_list(FINDING),
-    )
+    ),
+    "scope",
+    "applications",
 )
+_GATE = a_list(REFUSAL)
 _PINS = a_list(an_object(**PIN))
 _WORKER = optional(
     an_object(sources=a_list(_REPORT), gate=_GATE, pins=_PINS, cluster=_CLUSTER), "gate", "pins", "cluster"

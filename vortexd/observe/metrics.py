@@ -64,6 +64,8 @@ class Metrics:
         )
         self._rollbacks = self._counter("vortexd_rollbacks", "Roll-backs, without plans", "outcome")
         self._held_back = self._shown(Gauge("vortexd_labels_held_back", "Labels that the gate holds back"))
+        # It is shown only after a gate has held back an application.
+        self._applications: Gauge | None = None
         self._lag = self._shown(Delays("vortexd_loop_lag_seconds", "Delay of the event loop", _LAG_BUCKETS))
         self._tasks = self._shown(Gauge("vortexd_tasks", "Tasks of the event loop"))
         self._requests = self._shown(
@@ -137,6 +139,14 @@ class Metrics:
     def labels_held_back(self, count: int) -> None:
         """Record the number of labels that the gate holds back."""
         self._held_back.set(count)
+
+    def applications_held_back(self, count: int) -> None:
+        """Record the number of applications that the gate holds back, label by label, without whole labels."""
+        if self._applications is None and count:
+            text = "Applications that the gate holds back, while others of their label are served"
+            self._applications = self._shown(Gauge("vortexd_applications_held_back", text))
+        if self._applications is not None:
+            self._applications.set(count)
 
     def reloaded(self, *, is_done: bool) -> None:
         """Record that a reload by SIGHUP was done or refused."""

@@ -8,6 +8,7 @@ changed key one delivery leaves, for the subscribers of that key. The pipeline n
                     store, broadcast.py
     gated.py        lets the gate judge a publication before its commit, and holds labels back; ungated.py stands in its
                     place as long as there is no gate
+    holding.py      gives labels, or single applications of a label, their former files
     served.py       everything that is served at one moment, as one frozen value; state.py resolves keys from it
     store.py        the served state, and the configurations of the keys that are kept
     dependencies.py knows which keys read which files

@@ -1,8 +1,9 @@
 """Lets the gate judge a publication before its commit, and holds back the labels that it refuses.
 
 A prepared state arrives from the publisher. The same state leaves, in which each refused label has the files of the
-served state. The invariant: a label is served from its new files only if the gate has accepted every changed key that
-reads them, or if the state was served before the gate's rules came into force. Such a state is reported.
+served state. If only single applications are refused, their keys keep their files; see `holding`. The invariant: a key is
+served from new files only if the gate has accepted them for it, or if the state was served before the gate's rules came into
+force. Such a state is reported. Unless the refusal is one of single applications, the same holds for a whole label.
 
 A state is served before the rules also if it was so before the process started. `Accepted` remembers the states that
 were served last. A label begins with its remembered state, if its newest files are refused.
@@ -23,13 +24,13 @@ from ..core.model import Config, Files, Key, Tree
 from ..gate.decision import Decision, Kind, Person
 from ..gate.finding import MOST_FINDINGS, Finding, Refusal
 from ..gate.gate import PublicationGate, Rules, Verdict
-from ..resolve.alterations import Alterations, alterations
-from ..resolve.listing import list_keys
+from ..gate.schemas import schema_contents
+from ..resolve.alterations import Alterations
 from ..resolve.tree import ParsedFiles, ParsedTree
 from ..settings.formats import FormatSettings
 from .dependencies import Dependencies
+from .holding import listing_of, without
 from .served import ServedState
-from .state import State
 from .store import Staged, Store, stage
 from .ungated import Admitted
 
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 InThread = Callable[..., Awaitable[Any]]
 Parse = Callable[[Tree, ParsedTree, FormatSettings], Awaitable[ParsedTree]]
-# At most this many findings of one label are logged.
+# At most this many findings and applications of one label are logged.
 _LOGGED = 5
 
 
@@ -125,6 +126,8 @@ class GatedPublications:
         self._held: dict[str, tuple[Files, Refusal]] = {}
         self._exceptions: dict[str, _Exception] = {}
         self._standing: dict[str, Verdict] = {}
+        # The files of each label when nothing of it was held back.
+        self._whole: Mapping[str, Files] = {}
 
     @property
     def is_on(self) -> bool:
@@ -174,12 +177,12 @@ class GatedPublications:
         if all(prepared.tree.labels[label] is files for label, files in recalled.items()) and before is None:
             self._held.clear()
             return Admitted(prepared, altered)
+        self._whole = {**self._whole, **recalled}
         former = await self._former(prepared, before, recalled)
-        found = await self._judged(prepared, alterations(former.state.labels, prepared.state.labels), former)
-        labels = found.served.state.labels
+        found = await self._judged(prepared, prepared.state.altered_from(former.state), former)
         if before is None:
             return attrs.evolve(found, altered=None, ready=None)
-        return attrs.evolve(found, altered=alterations(before.state.labels, labels), recalled=frozenset(recalled))
+        return attrs.evolve(found, altered=found.served.state.altered_from(before.state), recalled=frozenset(recalled))
 
     async def _recalled(self, prepared: ServedState, before: ServedState | None) -> dict[str, Files]:
         """Return the remembered states of the labels that this process hasn't served yet."""
@@ -200,8 +203,11 @@ class GatedPublications:
         parsed = await self._parse(attrs.evolve(tree, labels=recalled), prepared.parsed, prepared.formats)
         known = before.state.labels if before is not None else prepared.state.labels
         state = attrs.evolve(prepared.state, labels={**known, **parsed.labels})
-        listing = await self._in_thread(list_keys, ParsedTree(state.labels, state.default_label), prepared.listing)
-        former = ServedState(tree, state, listing, prepared.formats)
+        if before is not None:
+            state = attrs.evolve(state, held=before.state.held)
+        listing = await self._in_thread(listing_of, state, prepared.listing, before)
+        refusals = before.refusals if before is not None else {}
+        former = ServedState(tree, state, listing, prepared.formats, refusals=refusals)
         keys = [key for key in listing.keys if before is None or not recalled.keys().isdisjoint(key.labels)]
         await self._learn(former, keys)
         return former
@@ -215,6 +221,8 @@ class GatedPublications:
             for label, (files, refusal) in self._held.items()
             # The same files would be refused for the same reasons. If the gate couldn't judge them, it tries again.
             if prepared.tree.labels[label] is files and refusal.failure is None and label not in self._exceptions
+            # The applications are held back only if this refusal was committed.
+            if not refusal.applications or before.refusals.get(label) is refusal
         }
         whole, ready = prepared, None
         if held:
@@ -227,15 +235,15 @@ class GatedPublications:
             judged |= {each.key for each in configs}
             verdicts = await self._gate.judge(configs, before.state.labels, prepared.state.labels)
             refused |= {label: each for label, each in verdicts.items() if not each.accepts}
-            new = self._refusals(refused, whole, altered)
+            new = self._refusals(refused, whole, altered, prepared, before, held)
             withheld |= _withheld(configs, verdicts, altered, prepared)
             if not new:
                 break
             held |= new
             refused = {}
-            # What these keys have with the former files wasn't judged.
-            judged -= {key for key in judged if not new.keys().isdisjoint(key.labels)}
             prepared, altered = await self._without(prepared, new, before)
+            # What these keys have with the former files wasn't judged.
+            judged -= {key for key in judged if _is_held(key, new, prepared)}
         self._held = {label: each for label, each in self._held.items() if label in held}
         if withheld:
             ready = ready.only(ready.configs.keys() - withheld)
@@ -243,15 +251,31 @@ class GatedPublications:
         return Admitted(attrs.evolve(prepared, refusals=held), altered, ready, judged=labels)
 
     def _refusals(
-        self, verdicts: Mapping[str, Verdict], whole: ServedState, altered: Alterations
+        self,
+        verdicts: Mapping[str, Verdict],
+        whole: ServedState,
+        altered: Alterations,
+        prepared: ServedState,
+        before: ServedState,
+        held: Mapping[str, Refusal],
     ) -> dict[str, Refusal]:
-        """Return the labels to hold back because of verdicts, without those that are let through."""
+        """Return the refusals that verdicts add, without those of states that are let through.
+
+        Args:
+            whole: The state with all new files.
+            prepared: The state without what is held back already.
+            held: The refusals because of which this is held back.
+        """
         found: dict[str, Refusal] = {}
         for name, verdict in verdicts.items():
             for label in dict.fromkeys(name.split(",")):
                 files = whole.tree.labels.get(label)
-                if label not in altered.stems or files is None or label in found:
+                former = found.get(label) or held.get(label)
+                if label not in altered.stems or files is None or (label in found and not found[label].applications):
                     continue
+                applications = self._refused_applications(verdict, label, whole, before)
+                if applications and verdict.keys <= prepared.state.held.get(label, {}).keys():
+                    continue  # these keys have their former files already
                 state = state_of(files)
                 exception = self._exceptions.get(label)
                 if exception is not None and exception.state == state:
@@ -259,10 +283,28 @@ class GatedPublications:
                     continue
                 known = self._held.get(label)
                 since = known[1].since if known is not None and known[1].state == state else self._now()
-                refusal = Refusal(label, state, verdict.findings, verdict.count, verdict.failure, since)
+                if former is not None:
+                    verdict = _both(Verdict(former.findings, former.count), verdict)
+                    applications = applications and applications | {*former.applications}
+                names = tuple(sorted(applications))
+                refusal = Refusal(label, state, verdict.findings, verdict.count, verdict.failure, since, names)
                 found[label] = refusal
                 self._held[label] = files, refusal
         return found
+
+    def _refused_applications(
+        self, verdict: Verdict, label: str, whole: ServedState, before: ServedState
+    ) -> frozenset[str]:
+        """Return the applications that a verdict holds back, or nothing if it holds back the whole label."""
+        former = before.state.labels.get(label)
+        if not verdict.keys or former is None:
+            return frozenset()
+        new = whole.state.labels[label]
+        # The schemas of the served state count. So a state that changes them is published as a whole or not at all.
+        has_schemas = any(each.has_source_schemas for each in self._gate.rules)
+        if has_schemas and schema_contents(former) != schema_contents(new):
+            return frozenset()
+        return frozenset(key.application for key in verdict.keys)
 
     async def _refused_schemas(
         self, before: ServedState, prepared: ServedState, altered: Alterations
@@ -301,20 +343,10 @@ class GatedPublications:
     async def _without(
         self, prepared: ServedState, refused: Mapping[str, Refusal], before: ServedState
     ) -> tuple[ServedState, Alterations]:
-        """Return a state in which refused labels have the files of the served state, and its differences from it."""
-        former = before.state.labels
-        state = prepared.state
-        labels = {label: former.get(label) if label in refused else files for label, files in state.labels.items()}
-        kept = {label: files for label, files in labels.items() if files is not None}
-        trees = {
-            label: before.tree.labels.get(label, files) if label in refused else files
-            for label, files in prepared.tree.labels.items()
-            if label in kept
-        }
-        tree = attrs.evolve(prepared.tree, labels=trees)
-        # The moment stays the same object, because configurations of other labels refer to it already.
-        state = attrs.evolve(state, labels=kept)
-        made: tuple[ServedState, Alterations] = await self._in_thread(_compared, prepared, tree, state, before)
+        """Return a state without what is refused, and its differences from the served state; see `holding`."""
+        made: tuple[ServedState, Alterations] = await self._in_thread(
+            _without, prepared, refused, before, frozenset(self._store)
+        )
         return made
 
     def committed(self, admitted: Admitted, before: ServedState | None, now: ServedState) -> None:
@@ -331,8 +363,8 @@ class GatedPublications:
             exception = self._exceptions.pop(label, None)
             state = state_in(now, label)
             if exception is None:
-                log.info("label no longer held back", label=label, state=state)
-                self._decided(Decision(Kind.RELEASED, label, state))
+                report_release(former[label], state)
+                self._decided(Decision(Kind.RELEASED, label, state, applications=former[label].applications))
                 continue
             report_exception(former[label], exception.by.name, exception.reason)
             self._decide(Kind.OVERRIDDEN, former[label], exception.by if exception.is_asked else None, exception.reason)
@@ -341,7 +373,8 @@ class GatedPublications:
         self._exceptions.clear()
 
     def _decide(self, kind: Kind, about: Refusal, by: Person | None = None, reason: str = "") -> None:
-        self._decided(Decision(kind, about.label, about.state, about.findings, about.count, about.failure, by, reason))
+        verdict = about.findings, about.count, about.failure
+        self._decided(Decision(kind, about.label, about.state, *verdict, by, reason, about.applications))
 
     def _note(self, admitted: Admitted, now: ServedState) -> None:
         """Keep the configurations of listed keys, for the next publication."""
@@ -430,9 +463,15 @@ class GatedPublications:
             self._accepted.forget()
 
     def remember(self, served: ServedState) -> None:
-        """Remember what is served, for the next start."""
+        """Remember what is served, for the next start. Of a label, the last state counts of which nothing was held back."""
         if self.is_on:
-            self._accepted.note(served.tree.labels)
+            labels, held = served.tree.labels, served.state.held
+            if held:
+                labels = {
+                    label: self._whole.get(label, each) if label in held else each for label, each in labels.items()
+                }
+            self._whole = labels
+            self._accepted.note(labels)
 
     def let_through(self, label: str, state: str, by: Person, reason: str, *, is_asked: bool = True) -> None:
         """Let the next publication publish a state of a label that is held back.
@@ -485,15 +524,35 @@ def report_refusal(refusal: Refusal, *, is_served: bool) -> None:
         is_served: Whether an earlier state of the label is served.
     """
     kept = "its keys keep their former state" if is_served else "it isn't served, because it has no earlier state"
+    others = "labels"
+    if refusal.applications:
+        kept, others = "their keys keep their former state", "applications and labels"
     log.warning(
-        "label held back",
+        "applications held back" if refusal.applications else "label held back",
         label=refusal.label,
         state=refusal.state,
+        **_named(refusal),
         findings=[str(each) for each in refusal.findings[:_LOGGED]],
         findings_count=refusal.count,
         **({"failure": f"the gate {refusal.failure}"} if refusal.failure else {}),
-        consequence=f"{kept}; other labels are published",
+        consequence=f"{kept}; other {others} are published",
     )
+
+
+def report_release(refusal: Refusal, state: str | None) -> None:
+    """Log that a refusal no longer holds back anything.
+
+    Args:
+        state: The state of the label that is served now, or None if the label is gone.
+    """
+    event = "applications no longer held back" if refusal.applications else "label no longer held back"
+    log.info(event, label=refusal.label, state=state, **_named(refusal))
+
+
+def _named(refusal: Refusal) -> dict[str, Any]:
+    """Return the applications of a refusal, for the log."""
+    names = refusal.applications
+    return {"applications": [*names[:_LOGGED]], "applications_count": len(names)} if names else {}
 
 
 def report_exception(refusal: Refusal, by: str, reason: str) -> None:
@@ -504,6 +563,7 @@ def report_exception(refusal: Refusal, by: str, reason: str) -> None:
         state=refusal.state,
         by=by,
         reason=reason,
+        **_named(refusal),
         findings=[str(each) for each in refusal.findings[:_LOGGED]],
         findings_count=refusal.count,
         consequence="clients get this state although it breaks the rules",
@@ -525,12 +585,23 @@ def report_standing(label: str, verdict: Verdict) -> None:
 def _withheld(
     configs: Sequence[Config], verdicts: Mapping[str, Verdict], altered: Alterations, prepared: ServedState
 ) -> set[Key]:
-    """Return the refused keys whose labels can't be held back, because their files are served already.
+    """Return the refused keys that can't be held back, because their files are served already.
 
     These keys aren't listed. No publication has judged them before, for example while they were pinned.
     """
     keys = {each.key for each in configs if each.key not in prepared.listing.keys}
-    return {key for key in keys if not verdicts[key.label].accepts and altered.stems.keys().isdisjoint(key.labels)}
+    return {
+        key
+        for key in keys
+        if verdicts[key.label].refuses(key)
+        and all(name not in altered.stems or key in prepared.state.held.get(name, ()) for name in key.labels)
+    }
+
+
+def _is_held(key: Key, new: Mapping[str, Refusal], prepared: ServedState) -> bool:
+    """Return whether new refusals give a key former files."""
+    found = [(label, new[label]) for label in key.labels if label in new]
+    return any(not each.applications or key in prepared.state.held.get(label, ()) for label, each in found)
 
 
 def _with_pins(served: ServedState, pinned: "Mapping[Key, Pinned]") -> ServedState:
@@ -548,8 +619,8 @@ def _both(one: Verdict, other: Verdict) -> Verdict:
     return Verdict(findings, one.count + other.count, one.failure or other.failure)
 
 
-def _compared(prepared: ServedState, tree: Any, state: State, before: ServedState) -> tuple[ServedState, Alterations]:
-    parsed = ParsedTree(state.labels, state.default_label)
-    listing = list_keys(parsed, before.listing)
-    served = ServedState(tree, state, listing, prepared.formats)
-    return served, alterations(before.state.labels, state.labels)
+def _without(
+    prepared: ServedState, refused: Mapping[str, Refusal], before: ServedState, used: Collection[Key]
+) -> tuple[ServedState, Alterations]:
+    served = without(prepared, refused, before, used)
+    return served, served.state.altered_from(before.state)

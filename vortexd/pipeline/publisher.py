@@ -26,7 +26,7 @@ from ..encryption.decryptor import Decryptor
 from ..gate.opening import open_gate
 from ..observe.metrics import Metrics
 from ..observe.publication import Publication, Stopwatch, named
-from ..resolve.alterations import Alterations, alterations
+from ..resolve.alterations import Alterations
 from ..resolve.listing import list_keys
 from ..resolve.tree import ParsedFiles, ParsedTree
 from ..settings.formats import FormatSettings
@@ -352,6 +352,7 @@ class Publisher:
         """Report what the gate has decided. At the start, judge what is served."""
         self._gated.committed(admitted, before, now)
         self._metrics.labels_held_back(len(now.refusals))
+        self._metrics.applications_held_back(sum(len(each.applications) for each in now.refusals.values()))
         if before is None:
             await self._gated.examine(now)
         elif admitted.recalled:
@@ -566,9 +567,9 @@ def _compared(
     Args:
         empty: The new state, without any file.
     """
-    altered = None if before is None else alterations(before.state.labels, parsed.labels)
     listing = list_keys(parsed, None if before is None else before.listing)
     state = attrs.evolve(empty, labels=parsed.labels, default_label=parsed.default_label)
+    altered = None if before is None else state.altered_from(before.state)
     return _Prepared(ServedState(tree, state, listing, formats), altered)
 
 

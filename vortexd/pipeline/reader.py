@@ -250,13 +250,23 @@ class ConfigReader:
     def refusals_for(self, key: Key) -> list[Refusal]:
         """Return the refusals because of which a key may be served in an older state than its files.
 
-        They have only the findings about this application, because a client may read a key without reading others.
+        They have only the findings about this application, because a client may read a key without reading others. If only
+        other applications of a label are held back, that isn't such a refusal.
         """
-        found = [refusal for label in key.labels if (refusal := self.refusals.get(label)) is not None]
+        own = key.application
         return [
-            attrs.evolve(each, findings=tuple(one for one in each.findings if one.key.application == key.application))
-            for each in found
+            attrs.evolve(
+                each,
+                findings=tuple(one for one in each.findings if one.key.application == own),
+                applications=(own,) if each.applications else (),
+            )
+            for label in key.labels
+            if (each := self.refusals.get(label)) is not None and (not each.applications or self._is_held(key, label))
         ]
+
+    def _is_held(self, key: Key, label: str) -> bool:
+        state = self._store.state
+        return state is not None and key in state.held.get(label, ())
 
     async def files(self, key: Key) -> list[ParsedFiles]:
         """Return the layers of files of a key's labels as they are now, the strongest first.
@@ -406,7 +416,7 @@ class ConfigReader:
         history = self._answers.history
         if history is None:
             raise no_history()
-        return history, [list(state.labels[label].layers_for(key)) for label in key.labels]
+        return history, [list(state.layers_in(label, key)) for label in key.labels]
 
     def history(self, key: Key) -> Mapping[str, bytes]:
         """Return the known former versions of a key, with their documents as JSON, oldest first.
@@ -527,7 +537,9 @@ def _held_back(served: ServedState, keys: Iterable[Key]) -> list[HeldBack]:
         if not labels.isdisjoint(key.labels):
             try:
                 for each in served.state.broken(key):
-                    found[each].append(key)
+                    # A key that the gate holds back may read a former file, which isn't broken any more.
+                    if each in found:
+                        found[each].append(key)
             except (UnknownLabel, ResolveError):
                 continue
     return [HeldBack(each, len(held), tuple(held[:SHOWN_KEYS])) for each, held in sorted(found.items(), key=_order)]

@@ -32,7 +32,7 @@ class Resolution:
         self._state = state
         self._before = before
         self._is_same_decryptor = before is not None and before.decryptor is state.decryptor
-        self._has_pins = bool(state.pinned or (before is not None and before.pinned))
+        self._has_others = any(each.pinned or each.held for each in (state, before) if each is not None)
         self._parts = Parts()
         self._renewed: dict[str, Renewed | None] = {}
         # The sources that are ready, by the identity of the values in the file, and by name.
@@ -70,7 +70,7 @@ class Resolution:
         before, state, label = self._before, self._state, old.key.label
         if before is None or not self._is_same_decryptor or before.overrides is not state.overrides:
             return None
-        if self._has_pins and (old.key in state.pinned or old.key in before.pinned):
+        if self._has_others and (state.is_apart(old.key) or before.is_apart(old.key)):
             # Its documents aren't those of the label.
             return None
         if label not in self._renewed:

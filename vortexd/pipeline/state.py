@@ -1,7 +1,8 @@
 """The state that keys are resolved from at one moment, as one immutable object.
 
 A `ParsedTree` arrives, and the `Config` of any key leaves. Pure and synchronous. A key that is pinned reads the files of its
-pin instead. It still needs its labels: if one of them is gone, the key has no configuration.
+pin instead. A key that the gate holds back reads former files of a label. Both still need their labels: if one of them is gone,
+the key has no configuration.
 
 The invariant: a key depends only on the files that it reads. If such a file is broken, its last good content replaces
 it. If there is none, the key can't be resolved. Other keys aren't affected.
@@ -9,7 +10,7 @@ it. If there is none, the key can't be resolved. Other keys aren't affected.
 
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 
@@ -17,6 +18,7 @@ from ..core.errors import UnknownLabel
 from ..core.model import OVERRIDES, BrokenFile, Config, Key, Moment, PropertySource
 from ..core.version import encode, version_of
 from ..encryption.decryptor import Decryptor
+from ..resolve.alterations import Alterations, alterations
 from ..resolve.explain import Explanation, explain
 from ..resolve.labels import layers_of
 from ..resolve.nest import effective_document
@@ -27,8 +29,12 @@ if TYPE_CHECKING:
     from ..core.term import Term
     from ..pins.pin import Pinned
 
-# All states without a pin share it.
+# The files of keys that keep former files, by label.
+Held: TypeAlias = Mapping[str, Mapping[Key, Sequence[ParsedFiles]]]
+
+# All states without a pin share it, and all states without a key that is held back.
 _NO_PINS: "Mapping[Key, Pinned]" = MappingProxyType({})
+_NONE_HELD: Held = MappingProxyType({})
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -56,6 +62,7 @@ class State:
         overrides: The values that override those of all sources, or None. They are never decrypted, as in Spring.
         published: When the state was committed.
         pinned: The keys that are pinned, with the files that they read.
+        held: For each label, the keys that the gate holds back, with the layers that they read in place of the label's.
     """
 
     labels: Mapping[str, ParsedFiles]
@@ -64,6 +71,7 @@ class State:
     overrides: PropertySource | None = None
     published: Moment = attrs.field(factory=Moment)
     pinned: "Mapping[Key, Pinned]" = _NO_PINS
+    held: Held = _NONE_HELD
 
     @property
     def unpinned(self) -> "State":
@@ -203,7 +211,30 @@ class State:
         pinned = self.pinned.get(key) if self.pinned else None
         if pinned is not None:
             return [list(layers) for layers in pinned.labels]
+        if self.held:
+            return [list(self.layers_in(label, key)) for label in key.labels]
         return [list(files.layers_for(key)) for files in labels]
+
+    def layers_in(self, label: str, key: Key) -> Sequence[ParsedFiles]:
+        """Return the layers that a key reads in one label, the strongest first, as if it weren't pinned.
+
+        Raises:
+            UnknownLabel: There is no such label.
+        """
+        held = self.held.get(label)
+        found = held.get(key) if held is not None else None
+        return found if found is not None else tuple(self._files(label).layers_for(key))
+
+    def is_apart(self, key: Key) -> bool:
+        """Return whether a key reads other files than those of its labels, because of a pin or the gate."""
+        return key in self.pinned or any(key in self.held.get(label, ()) for label in key.labels)
+
+    def altered_from(self, before: "State") -> Alterations:
+        """Find the files that differ from those of a former state. Where other keys are held back, all keys may differ."""
+        found = alterations(before.labels, self.labels)
+        names = before.held.keys() | self.held.keys()
+        other = {label: None for label in names if before.held.get(label) is not self.held.get(label)}
+        return Alterations({**found.stems, **other}) if other else found
 
     def _files(self, label: str) -> ParsedFiles:
         files = self.labels.get(label)

@@ -6,7 +6,7 @@ longest such part counts. Otherwise the whole name is an application. This rule 
 every key that a client requests.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import attrs
 
@@ -62,6 +62,21 @@ def list_keys(parsed: ParsedTree, before: Listing | None = None) -> Listing:
             is_same = False
     if before is not None and is_same:
         return Listing(labels, before.keys)
+    return Listing(labels, frozenset[Key]().union(*(each.keys for each in labels.values())))
+
+
+def with_former(listing: Listing, former: Listing, label: str, held: Callable[[Key], bool]) -> Listing:
+    """Return a listing in which some keys of a label are listed as in a former listing.
+
+    Args:
+        held: Returns whether a key is one of them.
+    """
+    now, before = listing.labels[label], former.labels[label]
+    keys = frozenset(key for key in now.keys if not held(key)) | frozenset(key for key in before.keys if held(key))
+    applications, profiles = (frozenset(getattr(key, name) for key in keys) for name in ("application", "profile"))
+    names = Names(applications, profiles, now.names.beginnings | before.names.beginnings)
+    # The next listing must search the label again.
+    labels = {**listing.labels, label: Listed((), keys, names)}
     return Listing(labels, frozenset[Key]().union(*(each.keys for each in labels.values())))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from ..core.constraints import is_path, seconds, setting, texts, whole
+from ..core.constraints import choice, is_path, seconds, setting, texts, whole
 from ..core.errors import InvalidName
 from ..core.patterns import parse_pattern
 
@@ -66,6 +66,14 @@ class GateSettings:
         16_777_216,
         doc="The memory that the process which validates may use, in bytes, beside its own code. A gate that needs more "
         "refuses.",
+    )
+    scope: str = choice(
+        "label",
+        "application",
+        doc='What a refusal of this gate holds back: "label" is the whole label, and "application" only the applications '
+        "with a key that breaks a rule.",
+        more="If a command refuses, all applications whose documents it has judged are held back. "
+        'See "Holding back single applications" in vortexd.toml(5).',
     )
 
 
