@@ -5,6 +5,7 @@ from typing import Any
 
 import attrs
 import pytest
+import trio
 from structlog.testing import capture_logs
 
 from vortexd.core.errors import FormatError
@@ -545,3 +546,104 @@ def test_a_key_with_several_names_belongs_to_each_of_them(application: str, is_o
 
 def test_a_refusal_of_applications_is_another_one_than_that_of_the_label() -> None:
     assert Refusal("main", "c1", (), 1) != Refusal("main", "c1", (), 1, applications=("a",))
+
+
+async def test_a_label_that_a_later_round_refuses_is_held_back_as_a_whole() -> None:
+    """Only with the former files of dev, the key of both labels breaks a rule. Then main is to blame, too."""
+    depends = {"dependentRequired": {"new": ["base"]}}
+    by_label = [rules("c", is_by_application=False), rules("b", depends, is_by_application=False)]
+    whole, several = Wired(rules=[rules("a"), *by_label]), attrs.evolve(B, label="main,dev")
+    await whole.publisher.publish(
+        trees(main=files(a="port: 1", application="x: 1"), dev=files(c="port: 1", b_x="z: 1"))
+    )
+    await whole.reader.read(several)
+    whole.pipeline.hold(several)
+    await whole.publisher.publish(
+        trees(main=files(a="port: x", application="new: 1"), dev=files(c="port: x", b="base: 1"))
+    )
+
+    assert {"main": (), "dev": ()} == {label: each.applications for label, each in whole.reader.refusals.items()}
+    assert ["a", "b"] == sorted(each.key.application for each in whole.reader.refusals["main"].findings)
+    assert 2 == whole.reader.refusals["main"].count
+    assert set() == held(whole)
+    assert [{"port": 1, "x": 1}, {"x": 1}] == await documents(whole, A, several)
+
+
+async def test_a_publication_that_is_cancelled_holds_nothing_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Wired(rules=[rules()])
+    await whole.publisher.publish(tree(a="port: 1", b="port: 1"))
+    bad = tree(a="port: x", b="port: 2")
+    with monkeypatch.context() as patched, trio.CancelScope() as scope:
+
+        async def cancelled(_: Tree) -> None:
+            scope.cancel()
+            await trio.lowlevel.checkpoint()
+
+        patched.setattr(whole.order, "settle", cancelled)
+        await whole.publisher.publish(bad)
+    assert scope.cancelled_caught
+    await whole.publisher.publish(bad)
+
+    assert [{"port": 1}, {"port": 2}] == await documents(whole, A, B)
+
+
+async def test_a_key_whose_former_files_break_the_rules_too_keeps_its_document() -> None:
+    whole = Wired(rules=[rules()])
+    late, other = attrs.evolve(A, profile="late"), attrs.evolve(B, profile="late")
+    # This was served before the gate.
+    await whole.publisher.publish(tree(a="port: x", b="port: 1"))
+    await whole.publisher.pin_by([attrs.evolve(pin("port: 7"), key=late), attrs.evolve(pin("port: 7"), key=other)])
+    for key in (late, other):
+        await whole.reader.read(key)
+        whole.pipeline.hold(key)
+    await whole.publisher.pin_by([])
+    # Nothing can be held back, so only the key that is refused keeps the document of its pin.
+    assert [{"port": 7}, {"port": 1}] == await documents(whole, late, other)
+    with trio.fail_after(10):
+        await whole.publisher.publish(tree(a="port: y", b="port: 2"))
+
+    assert [{"port": 7}, {"port": 2}] == await documents(whole, late, other)
+    assert ("a",) == applications(whole)
+
+
+async def test_another_label_leaves_the_list_of_what_is_held() -> None:
+    whole = Wired(rules=[rules()], accepted=Memory(dev=files(c="port: 1")))
+    await whole.publisher.publish(tree(a="port: 1", a_prod="x: 1", b="port: 1"))
+    main = files(a="port: x", a_new="x: 1", b="port: 1")
+    await whole.publisher.publish(trees(main=main))
+    for dev in (files(c="port: 2"), files(c="port: 3")):
+        await whole.publisher.publish(trees(main=main, dev=dev))
+        listed = {str(key) for key in await whole.reader.keys()}
+        assert {"a:default:main", "a:prod:main", "b:default:main", "c:default:dev"} == listed
+
+
+async def test_what_a_key_gets_of_former_and_new_files_is_judged() -> None:
+    schema = PORT | {"not": {"required": ["old", "new"]}}
+    whole, several = Wired(rules=[rules(schema=schema)]), attrs.evolve(A, label="main,dev")
+    await whole.publisher.publish(
+        trees(main=files(a="old: 1", a_prod="port: 1"), dev=files(application="z: 1", b="port: 1"))
+    )
+    await whole.reader.read(several)
+    whole.pipeline.hold(several)
+    await whole.publisher.publish(
+        trees(main=files(a="x: 1", a_prod="port: x"), dev=files(application="new: 1", b="port: 2"))
+    )
+
+    assert [{"old": 1, "z": 1}] == await documents(whole, several)
+    assert {"main", "dev"} == whole.reader.refusals.keys()
+    assert [{"port": 2, "new": 1}] == await documents(whole, attrs.evolve(B, label="dev"))
+
+
+async def test_the_history_of_a_key_ends_with_the_files_that_are_served() -> None:
+    whole = await broken(Wired(rules=[rules()], commits=NoCommits()))
+    _, ((a,),) = await whole.reader._key_history(A)
+    _, ((b,),) = await whole.reader._key_history(B)
+
+    assert ["c1", "c2"] == [a.files.revision, b.files.revision]
+
+
+class NoCommits:
+    """Has no commits."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(name)

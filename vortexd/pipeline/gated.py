@@ -221,8 +221,6 @@ class GatedPublications:
             for label, (files, refusal) in self._held.items()
             # The same files would be refused for the same reasons. If the gate couldn't judge them, it tries again.
             if prepared.tree.labels[label] is files and refusal.failure is None and label not in self._exceptions
-            # The applications are held back only if this refusal was committed.
-            if not refusal.applications or before.refusals.get(label) is refusal
         }
         whole, ready = prepared, None
         if held:
