@@ -81,7 +81,7 @@ def test_a_refusal_of_applications_says_so_as_members_and_in_the_header() -> Non
     refusal = Refusal("main", "c1", (), 1, applications=("a", 'b"c'))
 
     assert ("application", ["a", 'b"c']) == (refusal.members["scope"], refusal.members["applications"])
-    header = '"main";state="c1";scope=application;applications="a b%22c"'
+    header = '"main";state="c1";scope="application";applications="a b%22c"'
     assert {"X-Vortex-Held-Back": header} == refused_headers([refusal])
 
 

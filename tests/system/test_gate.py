@@ -92,7 +92,7 @@ def test_with_the_scope_application_only_that_application_is_held_back(tmp_path:
         for _ in range(4):
             status, body, headers = ask(server, "/shop/default")
             assert (200, first) == (status, body["version"])
-            assert 'scope=application;applications="shop";key="shop:default:main"' in headers["X-Vortex-Held-Back"]
+            assert 'scope="application";applications="shop";key="shop:default:main"' in headers["X-Vortex-Held-Back"]
             status, body, headers = ask(server, "/cart/default")
             assert (200, bad) == (status, body["version"])
             assert "X-Vortex-Held-Back" not in headers

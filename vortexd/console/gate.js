@@ -28,7 +28,7 @@ function heldBack(held) {
         "div",
         { class: "title" },
         element("strong", {}, each.label),
-        element("span", { class: "bad" }, "held back"),
+        element("span", { class: "bad" }, each.applications ? `held back for ${each.applications.slice(0, 20).join(", ")}` : "held back"),
         element("code", { class: "quiet" }, short(each.state)),
         element("span", { class: "quiet" }, `since ${when(each.since)}`),
         button("Let through…", () => openException(each), { "aria-label": `Let the state of ${each.label} through` }),

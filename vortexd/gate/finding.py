@@ -126,7 +126,7 @@ def refused_headers(refusals: Sequence[Refusal]) -> dict[str, str]:
 def _items(refusal: Refusal) -> Sequence[str]:
     head = f'"{quoted(refusal.label)}";state="{quoted(refusal.state)}"'
     if refusal.applications:
-        head += f';scope=application;applications="{" ".join(map(quoted, refusal.applications[:_IN_HEADER]))}"'
+        head += f';scope="application";applications="{" ".join(map(quoted, refusal.applications[:_IN_HEADER]))}"'
     found = []
     for each in refusal.findings:
         texts = {"key": str(each.key), "pointer": each.pointer, "keyword": each.keyword, "rule": each.rule}
