@@ -78,3 +78,10 @@ def test_a_label_that_is_named_twice_does_no_harm() -> None:
     found.discard(twice)
 
     assert set() == altered(found, main=None)
+
+
+def test_a_key_may_be_altered_whatever_its_files_are() -> None:
+    found = Alterations({}, frozenset({SHOP, Key("unknown", "default", "main")}))
+
+    assert {SHOP} == index().altered(found)
+    assert [True, False] == [is_altered(config(key, {}), found) for key in (SHOP, CART)]

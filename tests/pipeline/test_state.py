@@ -189,8 +189,17 @@ def test_what_is_held_back_reads_its_own_files_and_counts_as_altered() -> None:
     assert [True, False, False] == [each.is_apart(key) for each in (held, now, before)]
     assert not held.is_apart(other)
     assert {} == held.altered_from(attrs.evolve(now, held={"main": keys})).stems
-    assert {"main": None} == held.altered_from(now).stems == now.altered_from(held).stems
-    assert {"main": None} == held.altered_from(attrs.evolve(now, held={"main": dict(keys)})).stems
+    both = {key: keys[key], other: keys[key]}
+    for one, two, expected in (
+        (held, now, {key}),
+        (now, held, {key}),
+        (held, attrs.evolve(now, held={"main": dict(keys)}), set()),
+        (held, attrs.evolve(now, held={"main": both}), {other}),
+        (held, attrs.evolve(now, held={"main": {key: tuple(now.layers_in("main", key))}}), {key}),
+    ):
+        assert {"main": frozenset()} == one.altered_from(two).stems
+        assert expected == set(one.altered_from(two).keys)
+    assert {"main": frozenset({"a", "b"})} == held.altered_from(before).stems
     assert {"main": frozenset({"a", "b"})} == now.altered_from(before).stems
     assert held.unpinned.layers(key) == [list(keys[key])]
     with pytest.raises(UnknownLabel):

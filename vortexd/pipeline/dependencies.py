@@ -21,6 +21,8 @@ class _Label:
 
 def is_altered(config: Config, alterations: Alterations) -> bool:
     """Return whether alterations may change the key of a configuration. `Dependencies.altered` finds the same keys."""
+    if config.key in alterations.keys:
+        return True
     for label in config.key.labels:
         stems = alterations.stems.get(label, frozenset())
         if stems is None or not stems.isdisjoint(config.reads):
@@ -66,7 +68,7 @@ class Dependencies:
 
     def altered(self, alterations: Alterations) -> set[Key]:
         """Return the keys that may be altered."""
-        found: set[Key] = set()
+        found = {key for key in alterations.keys if key in self._reads}
         for name, stems in alterations.stems.items():
             label = self._labels.get(name)
             if label is None:

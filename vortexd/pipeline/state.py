@@ -230,11 +230,18 @@ class State:
         return key in self.pinned or any(key in self.held.get(label, ()) for label in key.labels)
 
     def altered_from(self, before: "State") -> Alterations:
-        """Find the files that differ from those of a former state. Where other keys are held back, all keys may differ."""
+        """Find the files that differ from those of a former state, and the keys that are held back otherwise.
+
+        If other keys of a label are held back, the label counts as altered.
+        """
         found = alterations(before.labels, self.labels)
-        names = before.held.keys() | self.held.keys()
-        other = {label: None for label in names if before.held.get(label) is not self.held.get(label)}
-        return Alterations({**found.stems, **other}) if other else found
+        stems, keys = dict(found.stems), set[Key]()
+        for label in before.held.keys() | self.held.keys():
+            one, other = before.held.get(label, {}), self.held.get(label, {})
+            if one is not other:
+                stems.setdefault(label, frozenset())
+                keys.update(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))
+        return Alterations(stems, frozenset(keys))
 
     def _files(self, label: str) -> ParsedFiles:
         files = self.labels.get(label)

@@ -14,7 +14,7 @@ from itertools import zip_longest
 import attrs
 
 from ..core.identity import altered
-from ..core.model import Edits, Files
+from ..core.model import Edits, Files, Key
 from .stems import stem
 from .tree import ParsedFiles
 
@@ -26,9 +26,11 @@ class Alterations:
     Attributes:
         stems: For each altered label, the stems of the altered files. If it is None, each key of the label may be
             altered.
+        keys: Keys that may be altered, whatever files of their labels are.
     """
 
     stems: Mapping[str, frozenset[str] | None]
+    keys: frozenset[Key] = frozenset()
 
 
 def alterations(before: Mapping[str, ParsedFiles], after: Mapping[str, ParsedFiles]) -> Alterations:
