@@ -96,8 +96,14 @@ async def test_if_another_state_is_held_back_meanwhile_the_dialog_shows_that_one
 
 
 async def test_the_audit_log_is_shown_in_pages_and_filtered_by_act_and_person(page: Page, tmp_path: Path) -> None:
-    first = {"entries": [entry(1), entry(2, "pin", "ada")], "next": "id2", "stored": True, "workers_silent": 0}
-    second = {"entries": [entry(3)], "next": None, "stored": False, "workers_silent": 1}
+    first = {
+        "entries": [entry(1), entry(2, "pin", "ada")],
+        "next": "id2",
+        "stored": True,
+        "complete": True,
+        "workers_silent": 0,
+    }
+    second = {"entries": [entry(3)], "next": None, "stored": False, "complete": True, "workers_silent": 1}
     async with opened(page, tmp_path, {"GET /api/v1/audit": [(200, first)]}):
         text = await view(page, "audit", "target 2")
         await picture(page, "audit")
@@ -138,7 +144,7 @@ async def test_the_audit_log_is_shown_in_pages_and_filtered_by_act_and_person(pa
 
 
 async def test_if_a_page_of_the_audit_log_is_gone_the_view_begins_anew(page: Page, tmp_path: Path) -> None:
-    first = {"entries": [entry(1)], "next": "id1", "stored": True, "workers_silent": 0}
+    first = {"entries": [entry(1)], "next": "id1", "stored": True, "complete": True, "workers_silent": 0}
     sentence = "there is no such entry any more"
     async with opened(page, tmp_path, {"GET /api/v1/audit": [(200, first)]}):
         await view(page, "audit", "target 1")

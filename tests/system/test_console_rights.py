@@ -46,7 +46,7 @@ async def test_the_focus_stays_where_it_is_while_nothing_changes(page: Page, tmp
 
 async def test_an_answer_for_another_key_filter_or_user_is_not_shown(page: Page, tmp_path: Path) -> None:
     history = history_of([commit_of(1)])
-    audit = {"entries": [entry(1)], "next": None, "stored": True, "workers_silent": 0}
+    audit = {"entries": [entry(1)], "next": None, "stored": True, "complete": True, "workers_silent": 0}
     answers: Answers = {
         "GET /api/v1/history/billing/default/main": [(200, history)],
         "GET /api/v1/audit": [(200, audit)],

@@ -78,7 +78,10 @@ class FilesSettings(SourceSettings):
         "for histories. False removes the copies.",
         more="The copy is in the directory `remembered` below `server.state_directory`. It contains the bytes of "
         "the source, so encrypted values stay encrypted. Only vortexd's user can read it. It contains at "
-        "most 64 MiB for each source. Files beyond that are not copied. Of former versions it contains the newest 100, "
+        "most 64 MiB for each source. Files beyond that are not copied. Small changes are first written to a journal of at "
+        "most 1 MiB and 512 changes. vortexd writes them to files when the journal is full, when vortexd starts, and when a "
+        "journal that is a quarter full has not changed for 10 seconds. Until then, up to 1 MiB of contents that files no "
+        "longer have may stay beside it. Of former versions it contains the newest 100, "
         "with at most 8 MiB of contents that were replaced. So it contains deleted files for some time. vortexd never "
         "serves them, but histories and comparisons show their values to each token that may read the configuration. "
         "If vortexd runs without a settings file, and $STATE_DIRECTORY is not set, it writes no "
