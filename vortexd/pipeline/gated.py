@@ -525,16 +525,19 @@ def report_refusal(refusal: Refusal, *, is_served: bool) -> None:
     others = "labels"
     if refusal.applications:
         kept, others = "their keys keep their former state", "applications and labels"
-    log.warning(
-        "applications held back" if refusal.applications else "label held back",
-        label=refusal.label,
-        state=refusal.state,
+    members = {
+        "label": refusal.label,
+        "state": refusal.state,
         **_named(refusal),
-        findings=[str(each) for each in refusal.findings[:_LOGGED]],
-        findings_count=refusal.count,
+        "findings": [str(each) for each in refusal.findings[:_LOGGED]],
+        "findings_count": refusal.count,
         **({"failure": f"the gate {refusal.failure}"} if refusal.failure else {}),
-        consequence=f"{kept}; other {others} are published",
-    )
+        "consequence": f"{kept}; other {others} are published",
+    }
+    if refusal.applications:
+        log.warning("applications held back", **members)
+    else:
+        log.warning("label held back", **members)
 
 
 def report_release(refusal: Refusal, state: str | None) -> None:
