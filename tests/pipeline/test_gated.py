@@ -145,9 +145,15 @@ async def test_a_refused_label_keeps_its_files_and_says_why() -> None:
     } == event
     assert "hunter2" not in str(logs)
     assert b"vortexd_labels_held_back 1.0" in whole.metrics.render()
-    # A client that may read one application isn't told about another.
-    assert [attrs.evolve(refusal, findings=())] == whole.reader.refusals_for(SHOP)
-    assert [refusal] == whole.reader.refusals_for(Key("billing-prod", "dev", "main"))
+    # A client that may read one key isn't told about another, not even of the same application.
+    about = Key("billing-prod", "default", "main")
+    without = [attrs.evolve(refusal, findings=())]
+    assert without == whole.reader.refusals_for(SHOP)
+    assert without == whole.reader.refusals_for(attrs.evolve(about, profile="dev"))
+    assert without == whole.reader.refusals_for(attrs.evolve(about, profile="default,dev"))
+    assert without == whole.reader.refusals_for(attrs.evolve(about, application="shop,billing-prod"))
+    assert [refusal] == whole.reader.refusals_for(about)
+    assert [refusal] == whole.reader.refusals_for(attrs.evolve(about, label="dev,main"))
     assert [] == whole.reader.refusals_for(attrs.evolve(SHOP, label="dev"))
 
 

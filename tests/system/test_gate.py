@@ -1,10 +1,12 @@
 """The gate with the real process: a refused commit, a restart of the process that validates, and an exception by an administrator."""
 
+import hashlib
 import json
 import os
 import re
 import shutil
 import signal
+import urllib.error
 import urllib.request
 from email.message import Message
 from http.client import HTTPConnection
@@ -124,12 +126,12 @@ def acts(server: Server) -> list[Any]:
     return entries[::-1]
 
 
-def refused_handshake(server: Server, path: str) -> tuple[int, Message]:
+def refused_handshake(server: Server, path: str, **more: str) -> tuple[int, Message]:
     """Ask for a WebSocket. Return the status and the headers with which the server refuses it."""
     connection = HTTPConnection("127.0.0.1", server.port, timeout=10)
     key = {"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version": "13"}
     try:
-        connection.request("GET", path, headers={"Connection": "Upgrade", "Upgrade": "websocket", **key})
+        connection.request("GET", path, headers={"Connection": "Upgrade", "Upgrade": "websocket", **key, **more})
         answer = connection.getresponse()
         answer.read()
         return answer.status, answer.headers
@@ -170,6 +172,68 @@ async def test_a_first_read_that_is_refused_names_the_gate_over_http_and_websock
         assert "hunter2" not in server.output()
         repository.commit({"shop.yml": "port: 3\n"}, "next")
         until(lambda: ask(server, "/shop/default/next")[0] == 200)
+
+
+def test_findings_about_a_profile_reach_no_client_that_may_not_read_it(tmp_path: Path) -> None:
+    may = {"dev": '["read", "subscribe"]', "prod": '["read", "subscribe"]', "root": '["admin"]'}
+    token = {name: f"vt_{name[0] * 43}" for name in may}
+    entries = [
+        f'[[token]]\nname = "{name}"\nsha256 = "{hashlib.sha256(token[name].encode()).hexdigest()}"\nrights = {rights}\n'
+        + ("" if name == "root" else f'patterns = ["shop:{name}:*"]\n')
+        for name, rights in may.items()
+    ]
+    (tmp_path / "tokens.toml").write_text("".join(entries))
+    (tmp_path / "tokens.toml").chmod(0o600)
+    schema = '{"additionalProperties": false, "properties": {"port": {"type": "integer"}}}'
+    repository = Repository(tmp_path / "config.git")
+    repository.commit(
+        {"shop.yml": "port: 0\n", "shop-dev.yml": "port: 1\n", "shop-prod.yml": "port: 2\n", "shop.schema.json": schema}
+    )
+    settings = git_settings(tmp_path / "state", repository)
+    settings += f'[[gate]]\nsource_schemas = true\ntimeout = 30.0\n[auth]\ntokens = ["{tmp_path / "tokens.toml"}"]\n'
+    with Server(tmp_path / "x", settings=settings) as server:
+
+        def say(path: str, who: str) -> tuple[int, str | None, str]:
+            """Ask, and return the status, the header about the gate, and all that the server answers."""
+            url = f"http://127.0.0.1:{server.port}{path}"
+            request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token[who]}"})
+            try:
+                answer = urllib.request.urlopen(request, timeout=10)
+            except urllib.error.HTTPError as error:
+                answer = error
+            with answer:
+                head = answer.headers
+                return answer.status, head["X-Vortex-Held-Back"], f"{head}{answer.read().decode()}"
+
+        bad = {"shop-prod.yml": "port: 2\nplanted: 1\n"}
+        state = repository.commit(bad)
+        repository.commit(bad, "next", parent="main")
+        until(lambda: {"main", "next"} == held(say("/status", "root")[2]))
+
+        for path in ("/shop/dev", "/main/shop-dev.json", "/main/shop-dev.properties", "/api/v1/explain/shop/dev"):
+            assert (200, f'"main";state="{state}"') == say(path, "dev")[:2]
+            own = path.replace("dev", "prod")
+            assert 'key="shop:prod:main";pointer="/planted"' in (say(own, "prod")[1] or "")
+        status, header, said = say("/shop/dev/next", "dev")
+        assert (503, 1) == (status, (header or "").count('"next";state="'))
+        status, headers = refused_handshake(server, "/ws/shop/dev?label=next", Authorization=f"Bearer {token['dev']}")
+        assert (503, header) == (status, headers["x-vortex-held-back"])
+        assert "planted" not in f"{said}{header}{headers}"
+        shown = [
+            *("/shop/dev", "/main/shop-dev.json", "/shop/prod", "/shop/prod/next", "/api/v1/explain/shop/dev"),
+            *("/api/v1/explain/shop/prod", "/status", "/api/v1/gate", "/api/v1/audit", "/health", "/ready", "/metrics"),
+            *("/monitor", "/api/v1/whoami", "/api/v1/keys"),
+        ]
+        for path in shown:
+            assert "planted" not in say(path, "dev")[2]
+        for path in ("/status", "/api/v1/gate", "/api/v1/audit"):
+            assert 403 == say(path, "dev")[0]
+            assert "planted" in say(path, "root")[2]
+
+
+def held(status: str) -> set[str]:
+    """The labels that an answer of /status says are held back."""
+    return {each["label"] for each in json.loads(status.rpartition("\n")[2]).get("gate", ())}
 
 
 @pytest.mark.parametrize("workers", [1, 2])

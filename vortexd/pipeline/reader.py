@@ -250,18 +250,19 @@ class ConfigReader:
     def refusals_for(self, key: Key) -> list[Refusal]:
         """Return the refusals because of which a key may be served in an older state than its files.
 
-        They have only the findings about this application, because a client may read a key without reading others. If only
+        They have only the findings about this key, because a client may read a key without reading others. All clients of
+        a key get the same response. A key with several labels has the findings about the same key of each label. If only
         other applications of a label are held back, that isn't such a refusal.
         """
-        own = key.application
         return [
             attrs.evolve(
                 each,
-                findings=tuple(one for one in each.findings if one.key.application == own),
-                applications=(own,) if each.applications else (),
+                findings=tuple(one for one in each.findings if one.key in (key, single)),
+                applications=(key.application,) if each.applications else (),
             )
-            for label in key.labels
-            if (each := self.refusals.get(label)) is not None and (not each.applications or self._is_held(key, label))
+            for single in (attrs.evolve(key, label=label) for label in key.labels)
+            if (each := self.refusals.get(single.label)) is not None
+            and (not each.applications or self._is_held(key, single.label))
         ]
 
     def _is_held(self, key: Key, label: str) -> bool:
