@@ -1,10 +1,13 @@
 """The operator's command: its input, its verdict, and its ends."""
 
+import errno
 import json
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -86,6 +89,86 @@ async def test_a_command_that_hangs_ends_with_all_that_it_started(tmp_path: Path
         await accepts(["/bin/sh", "-c", f"sleep 60 & echo $! > {out}; wait"], CONFIGS, 0.5)
 
     await until(lambda: not is_running(int(out.read_text())))
+
+
+@pytest.mark.parametrize("status", [0, 1])
+async def test_what_the_command_left_running_ends_with_it(tmp_path: Path, status: int) -> None:
+    out = tmp_path / "pid"
+    script = f"cat >/dev/null; sleep 60 & echo $! > {out}; exit {status}"
+    assert (status == 0) == await accepts(["/bin/sh", "-c", script], CONFIGS, 30)
+
+    await until(lambda: not is_running(int(out.read_text())))
+
+
+async def test_what_is_left_by_a_command_that_a_signal_ends_ends_with_it(tmp_path: Path) -> None:
+    out = tmp_path / "pid"
+    with pytest.raises(Failure, match=r"^can't judge: the command sh was ended by signal 15$"):
+        await accepts(["/bin/sh", "-c", f"sleep 60 & echo $! > {out}; kill $$"], CONFIGS, 30)
+
+    await until(lambda: not is_running(int(out.read_text())))
+
+
+async def test_the_process_group_is_killed_before_its_number_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the number could be that of another process by then."""
+    kill = os.killpg
+    states: list[str] = []
+
+    def killpg(group: int, number: int) -> None:
+        states.append(Path(f"/proc/{group}/stat").read_text().rpartition(")")[2].split()[0])
+        kill(group, number)
+
+    monkeypatch.setattr(os, "killpg", killpg)
+    assert await accepts(["true"], CONFIGS, 30)
+
+    # The process that waits for the end of the server ends first.
+    assert "Z" == states[-1]
+    assert 2 == len(states)
+
+
+async def test_a_command_that_may_not_be_killed_has_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have set its user id."""
+
+    def killpg(group: int, number: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "killpg", killpg)
+    monkeypatch.setattr("vortexd.gate.command._WATCH", ("/nowhere/sh",))
+
+    assert await accepts(["true"], CONFIGS, 30)
+    assert not await accepts(["false"], CONFIGS, 30)
+
+
+async def test_a_command_that_cannot_be_watched_has_not_judged_and_ends(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pids: list[int] = []
+
+    def pidfd_open(pid: int) -> int:
+        pids.append(pid)
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    open_process = trio.lowlevel.open_process
+
+    async def opened(*arguments: Any, **options: Any) -> trio.Process:
+        process = await open_process(*arguments, **options)
+        monkeypatch.setattr(os, "pidfd_open", pidfd_open)
+        return process
+
+    monkeypatch.setattr(trio.lowlevel, "open_process", opened)
+    with pytest.raises(Failure, match=r"^can't judge: the command sleep can't be watched: too many open files$"):
+        await accepts(["sleep", "60"], CONFIGS, 30)
+
+    assert not is_running(pids[0])
+
+
+async def test_no_descriptor_is_left() -> None:
+    assert await accepts(["true"], CONFIGS, 30)
+    before = sorted(os.listdir("/proc/self/fd"))
+    for command, seconds in ((["true"], 30.0), (["false"], 30.0), (["sleep", "60"], 0.05)):
+        with suppress(Failure):
+            await accepts(command, CONFIGS, seconds)
+
+    assert len(before) == len(os.listdir("/proc/self/fd"))
 
 
 async def until(is_so: Callable[[], bool]) -> None:

@@ -1,8 +1,9 @@
 """Runs the operator's command, which judges the new documents of one label.
 
 Configurations arrive. They are the command's standard input, one JSON object a line. The exit status leaves. What the
-command writes is discarded, because it may hold values. The command and all that it starts end at the deadline,
-and with the server, even if that is killed.
+command writes is discarded, because it may hold values. The command ends at the deadline, and with the server, even if
+that is killed. The processes that it started end with it, also if it has judged. Only a process that has left its
+process group is not found.
 """
 
 import os
@@ -46,28 +47,40 @@ async def accepts(
             env=environment,
         )
     except (OSError, ValueError) as error:
-        why = (getattr(error, "strerror", None) or "error").lower()
-        raise Failure(f"can't start the command {program_of(command)}: {why}") from None
+        raise Failure(f"can't start the command {program_of(command)}: {_reason(error)}") from None
+    program = program_of(command)
+    ended: int | None = None
     try:
+        # Nothing may reap the process before `_end`. Until then, its number names its process group and no other.
+        ended = os.pidfd_open(process.pid)
         with trio.fail_after(seconds):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_watch, process.pid)
                 nursery.start_soon(partial(_feed, process, lines))
-                status = await process.wait()
+                await trio.lowlevel.wait_readable(ended)
                 # The command may accept without reading everything.
                 nursery.cancel_scope.cancel()
     except trio.TooSlowError:
-        raise Failure(f"can't judge: the command {program_of(command)} takes longer than {seconds:g} s") from None
+        raise Failure(f"can't judge: the command {program} takes longer than {seconds:g} s") from None
+    except OSError as error:
+        raise Failure(f"can't judge: the command {program} can't be watched: {_reason(error)}") from None
     finally:
+        if ended is not None:
+            os.close(ended)
         await _end(process)
-    if status < 0:
-        raise Failure(f"can't judge: the command {program_of(command)} was ended by signal {-status}")
-    return status == 0
+    # A command that isn't reaped in time has ended nevertheless, with an unknown status.
+    if process.returncode is None or process.returncode < 0:
+        raise Failure(f"can't judge: the command {program} was ended by signal {-(process.returncode or -9)}")
+    return process.returncode == 0
 
 
 def program_of(command: Sequence[str]) -> str:
     """Return the name of a command's program. Its arguments may hold secrets."""
     return os.path.basename(command[0])
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or "error").lower()
 
 
 def _lines(configs: Sequence[Config]) -> bytes:
@@ -110,10 +123,13 @@ async def _watch(pid: int) -> None:
 
 
 async def _end(process: trio.Process) -> None:
-    """Kill a process and all processes of its session, and wait for it, even if this task is cancelled."""
-    if process.returncode is None:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+    """Kill a process and its process group, and reap it, even if this task is cancelled.
+
+    The process may have ended, but it must not be reaped yet. Processes that it started may still run.
+    """
+    # The server may not kill a program that runs as another user. Then it only waits.
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
     with trio.CancelScope(shield=True, deadline=trio.current_time() + _REAP_SECONDS):
         assert process.stdin is not None
         await process.stdin.aclose()

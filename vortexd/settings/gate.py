@@ -53,7 +53,8 @@ class GateSettings:
         "JSON object a line, and accepts them by the exit status 0. No shell is involved, and vortexd does not show "
         "what the program writes.",
         more="Each object has the members application, profile, label, version and document. vortexd runs the program "
-        "once for each label that changes, with the environment variables HOME, LANG and PATH only.",
+        "once for each label that changes, with the environment variables HOME, LANG and PATH only. When the program "
+        "ends, vortexd ends the other processes of its process group.",
     )
     timeout: float = seconds(
         5.0,
