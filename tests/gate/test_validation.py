@@ -152,6 +152,66 @@ def test_data_is_not_a_reference() -> None:
     )
 
 
+FOREIGN = {"$ref": "http://127.0.0.1:9/x"}
+NOT_CONFIGURED = "it refers to a schema that isn't configured"
+
+
+@pytest.mark.parametrize("name", sorted(validation._DATA))
+@pytest.mark.parametrize("keyword", sorted(validation._NAMED))
+def test_a_schema_with_the_name_of_a_keyword_is_a_schema(keyword: str, name: str) -> None:
+    assert [("schema", "b", [keyword, name, "$ref"], NOT_CONFIGURED)] == asked(
+        {"a": {}, "b": {keyword: {name: FOREIGN}}}
+    )
+    invalid = {keyword: {name: {"$id": "http://[x"}}}
+    assert [("schema", "b", [keyword, name, "$id"], "it isn't a URI reference")] == asked({"a": {}, "b": invalid})
+    assert [] == asked({"a": {keyword: {name: {"$ref": "#"}}}}, {})
+
+
+@pytest.mark.parametrize("keyword", sorted(validation._NAMED))
+def test_data_in_a_schema_with_the_name_of_a_keyword_is_no_reference(keyword: str) -> None:
+    """In `properties`, the name `properties` isn't that keyword, so `const` below it is."""
+    assert [] == asked({"a": {keyword: {keyword: {"const": FOREIGN}}}}, {})
+
+
+def test_properties_may_have_the_names_of_the_keywords_for_references() -> None:
+    schema = {"properties": {"$ref": {"type": "string"}, "$id": {"type": "string"}, "$dynamicRef": {}}}
+
+    assert [("finding", 0, ["$id"], "type", "a"), ("count", 0, 1)] == asked({"a": schema}, {"$ref": "x", "$id": 1})
+
+
+@pytest.mark.parametrize("keyword", ["$id", "$ref", "$dynamicRef"])
+@pytest.mark.parametrize(
+    "text", ["http://[x", "//[", "http://\u2100/x", "http://a:b/x", "a b", "%zz", ":x", "\n", "a\0"]
+)
+def test_a_text_that_is_no_uri_reference_is_refused_at_its_place(keyword: str, text: str) -> None:
+    for place in ("items", "unknown"):
+        schema = {place: {keyword: text}}
+        assert [("schema", "b", [place, keyword], "it isn't a URI reference")] == asked({"a": {}, "b": schema}, {})
+
+
+def test_a_relative_reference_from_a_base_that_takes_none_is_not_configured() -> None:
+    assert [("schema", "a", ["$ref"], NOT_CONFIGURED)] == asked({"a": {"$id": "urn:x", "$ref": "y"}}, {})
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"$ref": "#/const", "const": FOREIGN},
+        {"$ref": "#/const", "const": {"$ref": "http://[x"}},
+        {"$ref": "#/const", "const": {"$id": "http://[x"}},
+        {"$defs": {"a": {"$schema": "http://[x"}}},
+        {"$defs": {"a": {"$schema": "http://json-schema.org/draft-04/schema#", "id": "http://[x"}}},
+    ],
+)
+def test_a_reference_that_only_the_registry_finds_is_refused_with_the_name_of_its_schema(
+    schema: Any, fetched: Any
+) -> None:
+    others = {"a": {"$ref": "b#/$defs/x"}, "c": {"$ref": "b"}}
+    schema = schema | {"$defs": {"x": {}} | schema.get("$defs", {})}
+
+    assert [("schema", "b", [], "a reference in it can't be resolved")] == asked(others | {"b": schema}, {})
+
+
 @pytest.mark.parametrize(
     ("schema", "steps", "reason"),
     [

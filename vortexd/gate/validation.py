@@ -8,6 +8,7 @@ the drafts of JSON Schema, and never over HTTP or from a file.
 import hashlib
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 from urllib.parse import quote, urldefrag, urljoin
 
@@ -21,9 +22,12 @@ DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _DRAFTS = "https://json-schema.org/draft/2020-12/"
 # The address that relative references start at. No server has such an address (RFC 2606).
 _BASE = "https://schemas.invalid/"
+_URI = {"type": "string", "format": "uri-reference"}
 _REFERENCES = ("$ref", "$dynamicRef")
 # The values of these keywords are data, not schemas.
 _DATA = frozenset(("const", "enum", "default", "examples"))
+# The members of the values of these keywords are schemas. Their names are free, so they aren't keywords.
+_NAMED = frozenset(("$defs", "definitions", "dependentSchemas", "patternProperties", "properties"))
 # This many sets of schemas stay compiled: one for each label, if the schemas are in the source.
 _KEPT = 16
 
@@ -115,11 +119,10 @@ def _compile(resources: Sequence[tuple[str, str]]) -> Mapping[str, Any]:
             raise _Unusable(name, error.instance_path, f"its {error.kind.name} isn't that of a schema")
     known, references = _resources(schemas)
     for each in references:
-        resource = urldefrag(urljoin(each.base, each.reference)).url
+        resource = _address(each)
         if resource not in known and not resource.startswith(_DRAFTS):
             raise _Unusable(each.name, each.steps, "it refers to a schema that isn't configured")
-    draft = jsonschema_rs.Draft202012
-    registry = jsonschema_rs.Registry([*known.items()], draft=draft, retriever=_retrieve_nothing)
+    registry = _registry(schemas, known)
     for each in references:
         try:
             registry.resolver(each.base).lookup(each.reference)
@@ -134,6 +137,29 @@ def _compile(resources: Sequence[tuple[str, str]]) -> Mapping[str, Any]:
         except jsonschema_rs.ValidationError as error:
             raise _Unusable(name, error.instance_path, f"its {error.kind.name} can't be used") from None
     return validators
+
+
+def _registry(schemas: Mapping[str, Any], known: Mapping[str, Any]) -> Any:
+    """Make the registry of all schemas.
+
+    Raises:
+        _Unusable: The registry finds a reference that can't be resolved, where `_resources` finds none: in data that
+            another reference uses as a schema, or in a part of another draft.
+    """
+    import jsonschema_rs
+
+    make = partial(jsonschema_rs.Registry, draft=jsonschema_rs.Draft202012, retriever=_retrieve_nothing)
+    try:
+        return make([*known.items()])
+    except ValueError:
+        # The error doesn't name the schema. Without the contents of the others, only this schema fails.
+        for name, schema in schemas.items():
+            own, _ = _resources({name: schema})
+            try:
+                make([*({uri: {} for uri in known} | own).items()])
+            except ValueError:
+                raise _Unusable(name, [], "a reference in it can't be resolved") from None
+        raise
 
 
 def _retrieve_nothing(uri: str) -> Any:
@@ -165,12 +191,35 @@ def _resources(schemas: Mapping[str, Any]) -> tuple[dict[str, Any], list[_Refere
             if not isinstance(node, dict):
                 continue
             if isinstance(node.get("$id"), str):
-                base = urldefrag(urljoin(base, node["$id"])).url
+                base = _address(_Reference(name, [*steps, "$id"], base, node["$id"]))
                 known[base] = node
             found = ((keyword, node.get(keyword)) for keyword in _REFERENCES)
             references += (_Reference(name, [*steps, word], base, to) for word, to in found if isinstance(to, str))
-            left += ((each, [*steps, key], base) for key, each in node.items() if key not in _DATA)
+            for key, each in node.items():
+                if key in _NAMED and isinstance(each, dict):
+                    left += ((schema, [*steps, key, word], base) for word, schema in each.items())
+                elif key not in _DATA:
+                    left.append((each, [*steps, key], base))
     return known, references
+
+
+def _address(of: _Reference) -> str:
+    """Return the address that a reference has without its fragment.
+
+    Raises:
+        _Unusable: It isn't a URI reference (RFC 3986).
+    """
+    import jsonschema_rs
+
+    try:
+        address = urldefrag(urljoin(of.base, of.reference)).url
+        # The registry knows more rules than the functions above.
+        is_valid = all(jsonschema_rs.is_valid(_URI, each, validate_formats=True) for each in (of.reference, address))
+    except ValueError:
+        is_valid = False
+    if not is_valid:
+        raise _Unusable(of.name, of.steps, "it isn't a URI reference")
+    return address
 
 
 def _broken(validator: Any, document: Any) -> Iterator[tuple[list[str | int], str]]:
