@@ -54,7 +54,10 @@ class GateSettings:
         "what the program writes.",
         more="Each object has the members application, profile, label, version and document. vortexd runs the program "
         "once for each label that changes, with the environment variables HOME, LANG and PATH only. When the program "
-        "ends, vortexd ends the other processes of its process group.",
+        "ends, vortexd ends the other processes of its process group. Each worker runs the program for itself, so it "
+        "must be deterministic: for the same documents, its exit status must be the same. If workers get different "
+        "verdicts, they serve different states until the label changes again. /status shows for each worker which "
+        "labels it holds back. The audit log has only the verdicts of the first worker.",
     )
     timeout: float = seconds(
         5.0,
