@@ -167,6 +167,12 @@ def test_the_service_runs_as_the_user_that_the_package_makes(unpacked: Path) -> 
     assert f"\nExecStart=/{HOME}/bin/vortexd --config /etc/vortexd/vortexd.toml\n" in unit
 
 
+@pytest.mark.parametrize("unit", ["vortexd.service", "vortexctl-agent.service"])
+def test_a_reload_needs_no_program_of_other_packages(unpacked: Path, unit: str) -> None:
+    # /bin/kill is in procps, which a minimal Debian doesn't have.
+    assert '\nExecReload=/bin/sh -c "kill -HUP ${MAINPID}"\n' in (unpacked / UNITS / unit).read_text()
+
+
 def test_the_completion_is_that_of_vortexctl(unpacked: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for shell, path in {
         "bash": "bash-completion/completions/vortexctl",
