@@ -313,6 +313,39 @@ def test_the_check_before_a_restart_has_the_credentials_of_the_drop_ins(installe
     )
 
 
+def test_a_token_file_of_the_service_user_is_read_again_at_a_reload(installed: Machine) -> None:
+    path = "/etc/vortexd/tokens.toml"
+    printed = [installed.debian.do("vortexd", "token", "new", "me") for _ in range(2)]
+    former, new = (re.findall(r"\bvt_\S+", each)[0] for each in printed)
+    first, second = (each[each.index("[[token]]") :] for each in printed)
+    installed.debian.path(path).write_text(first)
+    settings = installed.debian.path(SETTINGS)
+    settings.write_text(f'{settings.read_text()}\n[auth]\ntokens = ["{path}"]\n')
+    installed.debian.do("chown", "root:vortexd", path)
+    installed.debian.do("chmod", "640", path)
+    checked = installed.debian.run("vortexd", "--check", "--config", SETTINGS)
+    # The commands of vortexd(8).
+    installed.debian.do("chown", "vortexd:", path)
+    installed.debian.do("chmod", "600", path)
+    installed.debian.do("systemctl", "restart", SERVICE)
+    process = installed.debian.show("MainPID")
+
+    def is_accepted(token: str) -> bool:
+        command = ["vortexctl", "--server", "http://127.0.0.1:8888", "get", "shop"]
+        return installed.debian.run("env", f"VORTEXCTL_TOKEN={token}", *command).returncode == 0
+
+    accepted = is_accepted(former), is_accepted(new)
+    installed.debian.path(path).write_text(second)
+    installed.debian.do("systemctl", "reload", SERVICE)
+    wait_until(lambda: is_accepted(new))
+
+    assert checked.returncode != 0
+    assert f"{path}: is open to other users; run chmod 600 on it" in checked.stdout
+    assert (True, False) == accepted
+    assert not is_accepted(former)
+    assert process == installed.debian.show("MainPID")
+
+
 def test_a_downgrade_takes_an_option_and_then_works(installed: Machine) -> None:
     before = pid(installed.debian)
     refused = installed.apt(installed.packages.made(OLDER))
