@@ -260,6 +260,19 @@ def test_what_it_lacks_is_said(variables: dict[str, str], reason: str, tmp_path:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
+def test_a_library_that_searches_in_directories_of_this_machine_is_refused(site: Path, tmp_path: Path) -> None:
+    copied = shutil.copytree(site, tmp_path / "site")
+    command: list[str | Path] = ["cc", "-shared", "-nostdlib", "-Wl,-rpath,/home/me/lib", "-x", "c", os.devnull]
+    subprocess.run([*command, "-o", copied / "slow.abi3.so"], check=True)
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        make(copied, tmp_path / "out")
+
+    assert "check_runpath: error: slow.abi3.so has the RUNPATH /home/me/lib\n" in refused.value.stderr
+    assert "deb: error: a library searches for others in directories of this machine\n" in refused.value.stderr
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("path", sorted(DEB.glob("requirements-*.txt")), ids=lambda path: path.name)
 def test_each_library_has_a_version_and_a_digest(path: Path) -> None:
     lines = [line for line in path.read_text().splitlines() if not line.startswith("#")]
