@@ -521,6 +521,7 @@ def test_a_purge_removes_all_that_the_package_has_made(installed: Machine, has_f
         installed.debian.path("/etc/vortexd/config/shop.yml").unlink()
     settings = installed.debian.path(SETTINGS)
     settings.write_text(settings.read_text() + OWN)
+    user = installed.debian.do("getent", "passwd", "vortexd")
     done = installed.debian.run("apt-get", "purge", "-y", "vortexd")
     left = installed.debian.do(
         "find", "/", "-xdev", "-name", "*vortexd*", "-not", "-path", "/srv/*", "-not", "-path", "/proc/*"
@@ -530,9 +531,26 @@ def test_a_purge_removes_all_that_the_package_has_made(installed: Machine, has_f
 
     assert done.returncode == 0, done.stdout
     assert "not-installed" == installed.debian.status()[0]
-    assert installed.debian.run("getent", "passwd", "vortexd").returncode
+    # Its number stays taken, so nobody else gets files that are left.
+    assert user == installed.debian.do("getent", "passwd", "vortexd")
     assert (["/etc/vortexd"] if has_files else []) == found
     assert has_files == ("/etc/vortexd is kept, because it has files" in done.stdout)
     assert has_files == installed.debian.path("/etc/vortexd/config/shop.yml").exists()
     assert not installed.debian.path(SETTINGS).exists()
     assert "" == installed.debian.do("systemctl", "list-units", "--all", "--plain", "--no-legend", "vortex*").strip()
+
+
+def test_a_purge_empties_a_state_directory_that_is_a_mount_point(installed: Machine) -> None:
+    installed.debian.do("systemctl", "stop", SERVICE)
+    installed.debian.do("mount", "-t", "tmpfs", "tmpfs", "/var/lib/vortexd")
+    installed.debian.do("touch", "/var/lib/vortexd/copy", "/var/lib/vortexd/.hidden")
+    done = installed.debian.run("apt-get", "purge", "-y", "vortexd")
+    left = installed.debian.do("find", "/var/lib/vortexd", "-mindepth", "1")
+    installed.debian.do("umount", "/var/lib/vortexd")
+    installed.debian.do("rmdir", "/var/lib/vortexd")
+
+    assert done.returncode == 0, done.stdout
+    assert "rm: cannot remove '/var/lib/vortexd': Device or resource busy\n" in done.stdout
+    assert "vortexd: /var/lib/vortexd is kept, because it can't be removed\n" in done.stdout
+    assert "" == left
+    assert "not-installed" == installed.debian.status()[0]
