@@ -260,6 +260,41 @@ def test_what_it_lacks_is_said(variables: dict[str, str], reason: str, tmp_path:
     assert not (tmp_path / "out").exists()
 
 
+def test_the_check_of_an_upgrade_leaves_out_what_would_act_at_its_end() -> None:
+    script = (DEB / "postinst").read_text()
+    function = script[script.index("without_consequences() {") :].partition("\n}\n")[0]
+    unit = r"""[Unit]
+OnFailure=a.service
+OnFailure = \
+# A comment.
+  b.service \
+  c.service
+After=d.service
+; OnSuccess=e.service \
+OnSuccess=f.service
+FailureAction=reboot
+SuccessAction=exit
+StartLimitAction=reboot
+[Service]
+ExecStartPre=/bin/g \
+OnFailure=an-argument
+NotOnFailure=h
+"""
+    kept = r"""[Unit]
+# A comment.
+After=d.service
+; OnSuccess=e.service \
+[Service]
+ExecStartPre=/bin/g \
+OnFailure=an-argument
+NotOnFailure=h
+"""
+    command = ["sh", "-c", f"{function}\n}}\nwithout_consequences"]
+    done = subprocess.run(command, input=unit, capture_output=True, text=True, check=True)
+
+    assert kept == done.stdout
+
+
 @pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
 def test_a_library_that_searches_in_directories_of_this_machine_is_refused(site: Path, tmp_path: Path) -> None:
     copied = shutil.copytree(site, tmp_path / "site")

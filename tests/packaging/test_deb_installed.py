@@ -26,6 +26,7 @@ UNIT = "/usr/lib/systemd/system/vortexd.service"
 SETTINGS = "/etc/vortexd/vortexd.toml"
 OWN = "\n[realtime]\nheartbeat_interval = 20.0\n"
 OLDER = f"{__version__}~1"
+CHECK_LOG = "/run/vortexd-upgrade-check.log"
 DROP_INS = f"/etc/systemd/system/{SERVICE}.d"
 
 
@@ -144,6 +145,8 @@ def installed(machine: Machine) -> Machine:
     debian.path(SETTINGS).write_text(machine.packages.settings(debian.status()[1]))
     debian.path("/etc/vortexd/config/shop.yml").write_text("pool: 1\n")
     debian.do("systemctl", "enable", SERVICE)
+    # All tests together would start it more often than the unit allows.
+    debian.run("systemctl", "reset-failed", SERVICE)
     debian.do("systemctl", "restart", SERVICE)
     wait_until(lambda: '"pool":1' in debian.get("/shop/default"))
     return machine
@@ -283,6 +286,7 @@ def test_settings_that_the_new_version_refuses_leave_the_old_process_alone(insta
     assert done.returncode != 0
     assert "vortexd: error: this version refuses the settings, so the former version serves on:\n" in done.stdout
     assert "nonsense" in done.stdout
+    assert installed.debian.run("test", "-e", CHECK_LOG).returncode
     assert "vortexd: Correct them, then run: dpkg --configure vortexd\n" in done.stdout
     assert before == after
     assert again.returncode == 0, again.stdout
@@ -311,6 +315,78 @@ def test_the_check_before_a_restart_has_the_credentials_of_the_drop_ins(installe
         []
         == installed.debian.do("systemctl", "list-units", "--all", "--plain", "--no-legend", "vortexd-upgrade*").split()
     )
+
+
+def test_the_check_before_a_restart_does_nothing_else_that_drop_ins_ask_for(installed: Machine) -> None:
+    drop_in = installed.debian.path(f"{DROP_INS}/alarm.conf")
+    drop_in.parent.mkdir(exist_ok=True)
+    drop_in.write_text("""[Unit]
+OnFailure = \\
+    alarm.service
+OnSuccess=alarm.service
+[Service]
+ExecCondition=+/bin/sh -c "echo condition >>/srv/ran"
+ExecStartPost=+/bin/sh -c "echo started >>/srv/ran"
+ExecStopPost=+/bin/sh -c "echo stopped >>/srv/ran; echo the end"
+""")
+    alarm = installed.debian.path("/etc/systemd/system/alarm.service")
+    alarm.write_text('[Service]\nType=oneshot\nExecStart=/bin/sh -c "echo alarm >>/srv/ran"\n')
+    installed.debian.do("systemctl", "daemon-reload")
+    settings = installed.debian.path(SETTINGS)
+    good = settings.read_text()
+    settings.write_text(f"{good}\n[server.nonsense]\n")
+    before = pid(installed.debian)
+    refused = installed.upgrade(KEEP)
+    ran = installed.debian.path("/srv/ran").exists()
+    after = pid(installed.debian)
+    settings.write_text(good)
+    done = installed.debian.run("dpkg", "--configure", "vortexd")
+    restarted = installed.debian.path("/srv/ran").read_text()
+    alarm.unlink()
+    installed.debian.path("/srv/ran").unlink()
+
+    assert refused.returncode != 0
+    assert "nonsense" in refused.stdout
+    assert not ran
+    assert before == after
+    assert done.returncode == 0, done.stdout
+    # Only the restart itself did that.
+    assert ["stopped", "condition", "started"] == [each for each in restarted.split() if each != "alarm"]
+    assert installed.debian.run("test", "-e", CHECK_LOG).returncode
+
+
+def test_a_reason_of_systemd_for_which_the_check_fails_is_said(installed: Machine) -> None:
+    drop_in = installed.debian.path(f"{DROP_INS}/tokens.conf")
+    drop_in.parent.mkdir(exist_ok=True)
+    drop_in.write_text("[Service]\nLoadCredential=tokens:/etc/vortexd/none.toml\n")
+    installed.debian.do("systemctl", "daemon-reload")
+    before = pid(installed.debian)
+    refused = installed.upgrade(KEEP)
+    after = pid(installed.debian)
+    drop_in.unlink()
+    done = installed.debian.run("dpkg", "--configure", "vortexd")
+
+    assert refused.returncode != 0
+    assert "Failed to set up credentials: No such file or directory" in refused.stdout
+    assert before == after
+    assert done.returncode == 0, done.stdout
+    assert before != pid(installed.debian)
+
+
+def test_a_restart_that_fails_says_how_to_go_on(installed: Machine) -> None:
+    drop_in = installed.debian.path(f"{DROP_INS}/condition.conf")
+    drop_in.parent.mkdir(exist_ok=True)
+    drop_in.write_text("[Service]\nRestart=no\nExecStartPost=/bin/false\n")
+    installed.debian.do("systemctl", "daemon-reload")
+    refused = installed.upgrade(KEEP)
+    drop_in.unlink()
+    done = installed.debian.run("dpkg", "--configure", "vortexd")
+
+    assert refused.returncode != 0
+    assert "vortexd: error: the service didn't start. Its last lines are:\n" in refused.stdout
+    assert "vortexd: Correct that, then run: dpkg --configure vortexd\n" in refused.stdout
+    assert done.returncode == 0, done.stdout
+    assert pid(installed.debian)
 
 
 def test_a_token_file_of_the_service_user_is_read_again_at_a_reload(installed: Machine) -> None:
@@ -522,6 +598,7 @@ def test_a_purge_removes_all_that_the_package_has_made(installed: Machine, has_f
     settings = installed.debian.path(SETTINGS)
     settings.write_text(settings.read_text() + OWN)
     user = installed.debian.do("getent", "passwd", "vortexd")
+    installed.debian.do("touch", CHECK_LOG)
     done = installed.debian.run("apt-get", "purge", "-y", "vortexd")
     left = installed.debian.do(
         "find", "/", "-xdev", "-name", "*vortexd*", "-not", "-path", "/srv/*", "-not", "-path", "/proc/*"
@@ -537,6 +614,7 @@ def test_a_purge_removes_all_that_the_package_has_made(installed: Machine, has_f
     assert has_files == ("/etc/vortexd is kept, because it has files" in done.stdout)
     assert has_files == installed.debian.path("/etc/vortexd/config/shop.yml").exists()
     assert not installed.debian.path(SETTINGS).exists()
+    assert installed.debian.run("test", "-e", CHECK_LOG).returncode
     assert "" == installed.debian.do("systemctl", "list-units", "--all", "--plain", "--no-legend", "vortex*").strip()
 
 
