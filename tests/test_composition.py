@@ -223,6 +223,35 @@ async def test_unsigned_webhooks_that_make_an_open_server_fetch_are_warned_of(
     assert is_warned == any(each["event"] == "webhooks unsigned" for each in logs)
 
 
+@pytest.mark.parametrize(
+    ("sources", "is_open", "is_warned"),
+    [
+        ((GitSettings(uri="https://git.example/a.git", push=True),), True, True),
+        ((FilesSettings(path="/nowhere"), GitSettings(uri="https://git.example/a.git", push=True)), True, True),
+        ((GitSettings(uri="https://git.example/a.git", push=True),), False, False),
+        ((GitSettings(uri="https://git.example/a.git"),), True, False),
+        ((FilesSettings(path="/nowhere"),), True, False),
+    ],
+)
+async def test_pushes_that_need_no_token_are_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sources: tuple[Any, ...], is_open: bool, is_warned: bool
+) -> None:
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
+    settings = Settings(source=sources)
+    files = NamedFiles(Authority(anonymous=ALL_RIGHTS) if is_open else Authority(Tokens([])), None, Encryption())
+    with capture_logs() as logs:
+        build(settings, files, lambda: settings, Process(Inherited(), Notifier({}, os.getpid()), Peers()))
+    found = [each for each in logs if each["event"] == "pushes without token"]
+
+    expected = {
+        "event": "pushes without token",
+        "log_level": "warning",
+        "consequence": "any client that reaches the server can push commits to a repository",
+        "remedy": "set auth.tokens, or push = false",
+    }
+    assert ([expected] if is_warned else []) == found
+
+
 @pytest.mark.parametrize("is_enabled", [True, False])
 async def test_the_console_has_a_route_where_it_is_enabled(opened: Opened, is_enabled: bool) -> None:
     routes = built(Settings(console=ConsoleSettings(enabled=is_enabled))).routes

@@ -87,6 +87,7 @@ from .settings.server import Address, parse_address
 from .settings.state_directory import fleet_directory
 from .source.base import FormerReader, Publish
 from .source.composite import Sources, open_sources
+from .source.git.settings import GitSettings
 from .state.accepted import AcceptedStates
 from .state.acknowledgements import Acknowledgements
 
@@ -241,6 +242,12 @@ def build(settings: Settings, files: NamedFiles, read: Callable[[], Settings], p
             "webhooks unsigned",
             consequence="any client that reaches the server can make it fetch",
             remedy="set monitor.secret",
+        )
+    if gate.is_open and any(isinstance(each, GitSettings) and each.push for each in settings.source):
+        log.warning(
+            "pushes without token",
+            consequence="any client that reaches the server can push commits to a repository",
+            remedy="set auth.tokens, or push = false",
         )
     routes = _routes(in_force, stages, metrics, gate, keyring, websockets, monitor, process.peers, cluster, audit, pins)
     app = create_app(routes, metrics, lambda: in_force.settings.server.body_bytes, timestamp, gate)

@@ -110,6 +110,9 @@ def test_the_settings_are_valid_and_serve_the_directory_of_the_package(unpacked:
     checked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
     assert [{"path": "/etc/vortexd/config"}] == tomllib.loads(text)["source"]
+    # A reader of the file learns that a local user may do anything.
+    assert "# Without [auth], every user of this machine has all rights at this address:" in text
+    assert "auth" not in tomllib.loads(text)
     assert 0 == checked.returncode, checked.stderr
 
 
