@@ -85,8 +85,9 @@ def test_a_pod_is_probed_and_has_no_rights(overlay: str) -> None:
     [container] = pod["containers"]
 
     assert container["readinessProbe"]["httpGet"]["path"] == "/ready"
-    assert container["startupProbe"]["httpGet"]["path"] == "/ready"
-    # A source that is away must restart no pod, and /ready may depend on it.
+    # A source that is away must restart no pod, and /ready depends on it.
+    assert container["startupProbe"]["httpGet"]["path"] == "/health"
+    assert container["startupProbe"]["timeoutSeconds"] == 3
     assert container["livenessProbe"]["httpGet"]["path"] == "/health"
     assert container["securityContext"] == {
         "allowPrivilegeEscalation": False,
@@ -138,7 +139,7 @@ def test_pods_see_a_change_of_the_configuration() -> None:
 
 def test_the_image_has_the_version_of_this_checkout() -> None:
     objects = rendered(KUBERNETES / "files")
-    sidecar = [*yaml.safe_load_all((KUBERNETES / "client/sidecar.yaml").read_text())][-1]["spec"]["template"]["spec"]
+    sidecar = one(rendered(KUBERNETES / "client"), "Deployment")["spec"]["template"]["spec"]
     images = {
         one(objects, "Deployment")["spec"]["template"]["spec"]["containers"][0]["image"],
         *(each["image"] for each in sidecar["initContainers"]),
@@ -148,16 +149,84 @@ def test_the_image_has_the_version_of_this_checkout() -> None:
     assert images == {f"vortexd:{__version__}"}
 
 
-def test_prometheus_asks_with_a_token(tmp_path: Path) -> None:
+def own_overlay(directory: Path, **more: object) -> list[dict[str, Any]]:
+    """The objects of an overlay outside the checkout, which the README describes."""
+    shutil.copytree(KUBERNETES, directory / "vortexd/packaging/kubernetes")
+    overlay = {"resources": ["../vortexd/packaging/kubernetes/files"], **more}
+    (directory / "own").mkdir()
+    (directory / "own/kustomization.yaml").write_text(json.dumps(overlay))
+    return rendered(directory / "own")
+
+
+def policy(objects: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    [found] = [each for each in objects if each["kind"] == "NetworkPolicy" and each["metadata"]["name"] == name]
+    assert found["spec"]["podSelector"]["matchLabels"] == {"app.kubernetes.io/name": "vortexd"}
+    spec: dict[str, Any] = found["spec"]
+    return spec
+
+
+def test_an_overlay_outside_the_checkout_names_its_own_image(tmp_path: Path) -> None:
+    image = {"name": "vortexd", "newName": "registry.example/team/vortexd", "newTag": __version__}
+    objects = own_overlay(tmp_path, images=[image])
+    readme = (KUBERNETES / "README.md").read_text()
+    [container] = one(objects, "Deployment")["spec"]["template"]["spec"]["containers"]
+
+    assert container["image"] == f"registry.example/team/vortexd:{__version__}"
+    assert "resources: [../vortexd/packaging/kubernetes/files]\n" in readme
+    assert f"- {{name: vortexd, newName: registry.example/team/vortexd, newTag: {__version__}}}\n" in readme
+
+
+@pytest.mark.parametrize("directory", ["base", "client"])
+def test_the_name_of_the_image_has_a_line_of_its_own(directory: str) -> None:
+    [image] = yaml.safe_load((KUBERNETES / directory / "kustomization.yaml").read_text())["images"]
+
+    assert image == {"name": "vortexd", "newName": "vortexd", "newTag": __version__}
+
+
+def test_nodes_of_a_cluster_reach_etcd_and_each_other(tmp_path: Path) -> None:
+    spec = policy(own_overlay(tmp_path, components=["../vortexd/packaging/kubernetes/cluster"]), "vortexd-cluster")
+    pods = [{"podSelector": {"matchLabels": {"app.kubernetes.io/name": "vortexd"}}}]
+    http = [{"protocol": "TCP", "port": 8888}]
+
+    assert spec["policyTypes"] == ["Ingress", "Egress"]
+    assert spec["ingress"] == [{"from": pods, "ports": http}]
+    assert spec["egress"] == [{"ports": [{"protocol": "TCP", "port": 2379}]}, {"to": pods, "ports": http}]
+
+
+def test_prometheus_asks_with_a_token_and_reaches_the_pods(tmp_path: Path) -> None:
     monitor = yaml.safe_load((KUBERNETES / "monitoring/servicemonitor.yaml").read_text())
-    overlay = {"resources": ["../files"], "components": ["../monitoring"]}
-    shutil.copytree(KUBERNETES, tmp_path / "kubernetes")
-    (tmp_path / "kubernetes/own").mkdir()
-    (tmp_path / "kubernetes/own/kustomization.yaml").write_text(json.dumps(overlay))
-    objects = rendered(tmp_path / "kubernetes/own")
+    objects = own_overlay(tmp_path, components=["../vortexd/packaging/kubernetes/monitoring"])
     [endpoint] = one(objects, "ServiceMonitor")["spec"]["endpoints"]
+    spec = policy(objects, "vortexd-monitoring")
 
     assert endpoint["path"] == "/metrics"
     assert endpoint["authorization"]["credentials"] == {"name": "vortexd-metrics", "key": "token"}
     assert endpoint["port"] in [each["name"] for each in one(objects, "Service")["spec"]["ports"]]
     assert monitor["spec"]["selector"]["matchLabels"] == one(objects, "Service")["metadata"]["labels"]
+    namespace = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
+    assert spec["policyTypes"] == ["Ingress"]
+    assert spec["ingress"] == [{"from": [namespace], "ports": [{"protocol": "TCP", "port": "http"}]}]
+
+
+@pytest.mark.parametrize("directory", [*OVERLAYS, "client"])
+def test_pod_security_restricted_accepts_every_container(directory: str) -> None:
+    pod = one(rendered(KUBERNETES / directory), "Deployment")["spec"]["template"]["spec"]
+
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["runAsUser"] == pod["securityContext"]["runAsGroup"] == 10001
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    for each in [*pod.get("initContainers", ()), *pod["containers"]]:
+        assert each["securityContext"]["allowPrivilegeEscalation"] is False
+        assert each["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert {"secret", "configMap", "emptyDir"} >= {kind for each in pod["volumes"] for kind in each if kind != "name"}
+    assert all(each["resources"]["limits"]["memory"] for each in pod["containers"])
+
+
+def test_each_secret_of_the_manifests_has_its_command() -> None:
+    readme = (KUBERNETES / "README.md").read_text()
+
+    for name in ("vortexd-credentials --from-file=tokens.toml", "orders-vortexd --from-file=token=orders.token"):
+        assert f"kubectl create secret generic {name}\n" in readme
+    assert "kubectl create secret generic vortexd-metrics --from-file=token=prometheus.token\n" in readme
+    # A token on a command line is in the list of processes, and in the history of the shell.
+    assert "VORTEXCTL_TOKEN" not in readme

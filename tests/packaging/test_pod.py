@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from .kubelet import Container, Pod
 from .test_kubernetes import KUBERNETES, TOKEN, one, rendered, settings_of, token_entry
@@ -149,9 +148,10 @@ def test_an_init_container_waits_for_a_first_state_and_a_sidecar_follows(
     server: tuple[Pod, Container], port: int, tmp_path: Path
 ) -> None:
     pod, _ = server
-    agent, deployment = yaml.safe_load_all((KUBERNETES / "client/sidecar.yaml").read_text())
+    objects = rendered(KUBERNETES / "client")
+    agent, deployment = one(objects, "ConfigMap"), one(objects, "Deployment")
     files = {**agent["data"], "agent.toml": agent["data"]["agent.toml"].replace("vortexd:8888", f"127.0.0.1:{port}")}
-    contents = {"orders-agent": files, "orders-vortexd": {"token": TOKEN}}
+    contents = {agent["metadata"]["name"]: files, "orders-vortexd": {"token": TOKEN}}
     (tmp_path / "client").mkdir()
     client = Pod(Path(IMAGE), deployment["spec"]["template"]["spec"], contents, tmp_path / "client")
     prepared = client.run("directory")
