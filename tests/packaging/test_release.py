@@ -77,6 +77,37 @@ def test_the_limits_of_the_long_checks_add_up_to_what_the_header_says() -> None:
     assert whole <= 80
 
 
+def test_the_check_of_the_container_makes_its_environment_before_the_image(tmp_path: Path) -> None:
+    script = tmp_path / "packaging/container/check"
+    script.parent.mkdir(parents=True)
+    shutil.copy(ROOT / "packaging/container/check", script)
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    # python3 makes an environment whose pip fails, so the script ends there.
+    stand_in = """#!/bin/sh
+mkdir -p .venv/bin
+printf '#!/bin/sh\\necho "$*" >&2; exit 9\\n' >.venv/bin/python
+chmod +x .venv/bin/python
+echo "$*" >&2
+"""
+    for name, text in {
+        **dict.fromkeys(("buildah", "bwrap", "kubectl", "setpriv", "mktemp"), "#!/bin/sh\nexit 1\n"),
+        "id": "#!/bin/sh\necho 0\n",
+        "python3": stand_in,
+    }.items():
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o755)
+    environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}
+    first, second = (
+        subprocess.run([script], env=environment, capture_output=True, text=True, check=False) for _ in range(2)
+    )
+
+    install = "-m pip install -q --disable-pip-version-check -e .[dev]\n"
+    assert (9, f"-m venv .venv\n{install}") == (first.returncode, first.stderr)
+    # An environment that is there is kept.
+    assert (9, install) == (second.returncode, second.stderr)
+
+
 def repository(directory: Path, changelog: str) -> Path:
     """A commit with what the script reads before it builds."""
     for name in ("packaging", "vortexd"):
