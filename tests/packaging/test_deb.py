@@ -298,6 +298,50 @@ NotOnFailure=h
     assert kept == done.stdout
 
 
+@pytest.mark.parametrize(
+    ("said", "starts", "expected"),
+    [
+        ("a problem", False, (1, "a problem\n", "")),
+        (
+            "",
+            False,
+            (1, "the reason of systemd\n", "--sync\n--no-pager -q -o cat -n 5 -u vortexd-upgrade-check.service\n"),
+        ),
+        ("valid", True, (0, "valid\n", "")),
+        ("", True, (0, "", "")),
+    ],
+    ids=["refused", "not started", "accepted", "silent"],
+)
+def test_the_check_of_an_upgrade_keeps_its_reason(
+    said: str, starts: bool, expected: tuple[int, str, str], tmp_path: Path
+) -> None:
+    script = (DEB / "postinst").read_text()
+    functions = script[script.index("# Prints a unit") : script.index("\nstart() {")]
+    functions = functions.replace("/run/systemd/system", f"{tmp_path}/system")
+    (log := tmp_path / "log").write_text("of a former check\n")
+    stand_ins = """
+systemctl() {
+    case $1 in
+    cat) printf '[Service]\\nExecStart=/bin/vortexd\\n' ;;
+    start) touch "$log"; [ -z "$said" ] || echo "$said" >>"$log"; cp "$unit" "$unit.seen"; $starts ;;
+    esac
+}
+journalctl() { echo "$*" >>"$asked"; case $* in *-u*) echo 'the reason of systemd' ;; esac; }
+"""
+    variables = f"service=vortexd.service log={log} asked={tmp_path}/asked said='{said}' starts={str(starts).lower()}"
+    command = ["sh", "-ec", f"{variables}\n{stand_ins}\n{functions}\naccepts_settings"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    asked = tmp_path / "asked"
+    seen = (tmp_path / "system/vortexd-upgrade-check.service.seen").read_text()
+
+    assert expected == (done.returncode, log.read_text(), asked.read_text() if asked.exists() else ""), done.stderr
+    # What a drop-in adds beside the check is reset, and each command's output is kept.
+    for reset in ("ExecCondition", "ExecStart", "ExecStartPost", "ExecReload", "ExecStop", "ExecStopPost"):
+        assert f"\n{reset}=\n" in seen
+    assert f"\nStandardOutput=append:{log}\nStandardError=append:{log}\n" in seen
+    assert not (tmp_path / "system/vortexd-upgrade-check.service").exists()
+
+
 @pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
 def test_a_library_that_searches_in_directories_of_this_machine_is_refused(site: Path, tmp_path: Path) -> None:
     copied = shutil.copytree(site, tmp_path / "site")

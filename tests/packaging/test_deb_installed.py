@@ -367,7 +367,7 @@ def test_a_reason_of_systemd_for_which_the_check_fails_is_said(installed: Machin
     done = installed.debian.run("dpkg", "--configure", "vortexd")
 
     assert refused.returncode != 0
-    assert "Failed to set up credentials: No such file or directory" in refused.stdout
+    assert "Failed to set up credentials: " in refused.stdout
     assert before == after
     assert done.returncode == 0, done.stdout
     assert before != pid(installed.debian)
@@ -625,7 +625,8 @@ def test_a_purge_empties_a_state_directory_that_is_a_mount_point(installed: Mach
     done = installed.debian.run("apt-get", "purge", "-y", "vortexd")
     left = installed.debian.do("find", "/var/lib/vortexd", "-mindepth", "1")
     installed.debian.do("umount", "/var/lib/vortexd")
-    installed.debian.do("rmdir", "/var/lib/vortexd")
+    # The former state was below the mount.
+    installed.debian.do("rm", "-r", "/var/lib/vortexd")
 
     assert done.returncode == 0, done.stdout
     assert "rm: cannot remove '/var/lib/vortexd': Device or resource busy\n" in done.stdout
