@@ -77,6 +77,14 @@ def test_without_a_label_the_server_takes_its_own(capsys: pytest.CaptureFixture[
     assert out.endswith("vortexctl unpin billing:prod:main\n")
 
 
+def test_a_misspelt_application_has_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    answer: Said = (201, pin(), {"X-Vortex-Without-Files": "biling"})
+    status, out, err, _ = put(capsys, answer, "biling:prod:main", "--reason", "x")
+
+    assert (0, 2) == (status, out.count("\n"))
+    assert "vortexctl: warning: no file is named after biling; only the files for all applications apply\n" == err
+
+
 def test_programs_get_the_pin(capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _, _ = put(capsys, (201, pin(more=1)), "billing:prod:main", "--reason", "x", "--json")
 

@@ -126,6 +126,14 @@ def test_a_push_without_a_reason_is_2_and_not_planned(given: list[str], capsys: 
     assert "vortexctl: error: a push requires --reason TEXT, which the commit and the audit log show\n" == run.err
 
 
+def test_a_misspelt_application_has_one_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    header = {"X-Vortex-Without-Files": "biling"}
+    text = "vortexctl: warning: no file is named after biling; only the files for all applications apply\n"
+    for answer in (plan(), plan(files=[])):
+        assert text == Run(capsys, [(200, answer, header)], "biling:prod:main", "--dry-run").err
+    assert text == Run(capsys, [(200, plan(), header), (200, plan(commit=COMMIT), header), NEW], KEY, "--yes").err
+
+
 def test_a_dry_run_needs_no_reason(capsys: pytest.CaptureFixture[str]) -> None:
     run = Run(capsys, [PLAN], KEY, "--dry-run", reason="")
 

@@ -132,6 +132,14 @@ async def test_a_pinned_key_is_served_from_its_pin_and_says_so_until_it_is_lifte
     assert ("lift pin", "mended") == (pinned.audit.noted[-1][0], pinned.audit.noted[-1][4])
 
 
+async def test_a_pin_of_an_application_without_own_files_names_it(pinned: Pinning) -> None:
+    contents = {"shop.yml": b"a: 1", "application.yml": b"x: 1"}
+    await pinned.whole.publisher.publish(Tree({"main": Files(contents, root="file:/c/", revision="c1")}, "main"))
+    misspelt = await pinned.put(application="shpo")
+    assert (201, "shpo") == (misspelt.status, misspelt.headers["x-vortex-without-files"])
+    assert "x-vortex-without-files" not in (await pinned.put()).headers
+
+
 async def test_a_pin_without_an_end_says_only_that_it_is_there(pinned: Pinning) -> None:
     said = orjson.loads((await pinned.put(seconds=None)).body)
     assert None is said["until"]

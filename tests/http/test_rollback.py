@@ -15,7 +15,7 @@ from vortexd.audit import Actor, Audit, Outcome
 from vortexd.auth import Authority, Right
 from vortexd.auth.tokens import Tokens, digest_of, load_tokens
 from vortexd.core.errors import RemoteError
-from vortexd.core.model import Key
+from vortexd.core.model import Key, Names
 from vortexd.core.pushes import Branch, FileChange
 from vortexd.http.endpoint import Request
 from vortexd.http.rollback import RollBack
@@ -117,6 +117,17 @@ async def test_a_plan_is_shown_and_not_recorded() -> None:
     assert [] == problems("RollBackPlan", orjson.dumps(said))
     assert [Wanted(SHOP, "b" * 12, False, "anonymous", "incident 7", HEAD)] == case.rollbacks.planned
     assert ([], [], {}) == (case.rollbacks.carried_out, case.entries, case.metrics.counts)
+
+
+async def test_a_plan_of_an_application_without_own_files_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = Case()
+    own = Names(beginnings=frozenset({"shop"}))
+    for created, names, header in (([], Names(), "shop"), ([], own, None), (["new.yml"], Names(), None)):
+        case.rollbacks.plan_made = attrs.evolve(PLAN, created=created)
+        monkeypatch.setattr(case.reader, "names_in", {"main": names}.__getitem__)
+        async with serving(more=[case.endpoint]) as http:
+            answered = await http.ask(PATH, "POST", orjson.dumps(BODY | {"dry_run": True}))
+        assert header == answered.headers.get("x-vortex-without-files")
 
 
 async def test_a_roll_back_has_its_commit_and_is_recorded() -> None:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from ..core.text import printable
 from .errors import CtlError
-from .server import Refused, Server, TooSlow, Unreachable
+from .server import Answer, Refused, Server, TooSlow, Unreachable
 
 # Seconds for a request for which the server reads or changes a repository, within its own time limits.
 LONG_TIMEOUT = 120.0
@@ -80,8 +80,12 @@ def post(
     act: str,
     look: str,
     rights: str = ADMIN,
+    notice: Callable[[Answer], None] | None = None,
 ) -> _T:
     """Send one POST request, and return what `read` makes of the JSON of the answer, or of None if the answer has no content.
+
+    Args:
+        notice: Called with an answer that `read` has understood, for warnings in its headers.
 
     Raises:
         CtlError: See `Server.post`, `endpoint` and `unknown_outcome`. If `read` doesn't understand the answer, the outcome is unknown, too.
@@ -89,9 +93,12 @@ def post(
     with endpoint(server, path, rights), unknown_outcome(server, act, look):
         answer = server.post(path, value)
         try:
-            return read(json.loads(answer.body) if answer.body else None)
+            found = read(json.loads(answer.body) if answer.body else None)
         except MISREAD:
             raise Unreachable(str(other(server)), may_have_acted=True) from None
+    if notice is not None:
+        notice(answer)
+    return found
 
 
 def other(server: Server) -> CtlError:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..core.text import printable
 from .acts import LONG_TIMEOUT, post
+from .configuration import warn_of_unknown
 from .key import add_whole_key_arguments, checked_key
 from .pins import PATH, name_of, remarks
 from .server import add_server_arguments, server_of
@@ -54,7 +55,9 @@ def run(arguments: argparse.Namespace) -> int:
     wanted = {"application": application, "profile": profile, "label": label}
     more = {"to": arguments.to, "reason": arguments.reason, "seconds": arguments.seconds}
     act, look = "the server has put the pin", "vortexctl pins"
-    pin, lines = post(server, PATH, wanted | more, lambda pin: (pin, list(_lines(pin))), act=act, look=look)
+    pin, lines = post(
+        server, PATH, wanted | more, lambda pin: (pin, list(_lines(pin))), act=act, look=look, notice=warn_of_unknown
+    )
     print(json.dumps(pin) if arguments.json else "\n".join(lines))
     return 0
 

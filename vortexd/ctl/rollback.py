@@ -15,7 +15,7 @@ import attrs
 
 from ..core.text import printable
 from .acts import LONG_TIMEOUT, MISREAD, endpoint, other, post
-from .configuration import warn
+from .configuration import warn, warn_of_unknown
 from .errors import CtlError
 from .key import add_whole_key_arguments, checked_key
 from .plans import key_of, lines_of_plan
@@ -94,9 +94,11 @@ def run(arguments: argparse.Namespace) -> int:
 def _planned(server: Server, wanted: Mapping[str, Any]) -> dict[str, Any]:
     """Request the plan. It changes nothing, so a broken connection has no consequence."""
     with endpoint(server, PATH, _RIGHTS):
-        plan = server.post(PATH, {**wanted, "dry_run": True, "expected": None}).json()
+        answer = server.post(PATH, {**wanted, "dry_run": True, "expected": None})
+        plan = answer.json()
     if not isinstance(plan, dict):
         raise other(server)
+    warn_of_unknown(answer)
     return plan
 
 

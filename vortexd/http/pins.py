@@ -12,9 +12,9 @@ from ..audit import Actor
 from ..auth import Right
 from ..core import names
 from ..core.errors import RemoteError
-from ..core.model import Files, Key
+from ..core.model import Files, Key, Names
 from .endpoint import Endpoint, Request, Response
-from .key_queries import key_of
+from .key_queries import key_of, without_files
 from .operation import APPLICATION, KEY_LABEL, KEY_PROFILES, in_query, media, ok, operation
 from .query import parse_query
 from .schemas import (
@@ -135,6 +135,10 @@ class Pinnable(Protocol):
         """Find the files for a pin."""
         ...
 
+    def names_in(self, label: str) -> Names:
+        """The applications and the profiles that have files of their own under a label."""
+        ...
+
 
 class Pins(Endpoint):
     """Lists the pins of the keys that a token may read. POST puts one; that needs `admin`.
@@ -177,7 +181,9 @@ class Pins(Endpoint):
         target = await self._reader.pin_target(key, said["to"])
         files = target.version, target.commit, target.labels
         pin = await self._keeper.put(key, *files, reason, seconds, request.actor)
-        return Response(201, orjson.dumps(pin_members(pin, self._reader.term)))
+        # The name of the application may be misspelt.
+        headers = without_files(key, self._reader.names_in)
+        return Response(201, orjson.dumps(pin_members(pin, self._reader.term)), headers=headers)
 
 
 class LiftedPin(Endpoint):

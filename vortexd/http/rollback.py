@@ -18,13 +18,14 @@ from ..auth import Right
 from ..core import names
 from ..core.diff import steps
 from ..core.errors import RemoteError
-from ..core.model import Key
+from ..core.model import Key, Names
 from ..observe.metrics import Metrics
 from ..pipeline.comparison import members
 from ..pipeline.rollback.plan import Plan
 from ..pipeline.rollback.rollback import Wanted
 from ..process.peers import Peers
 from .endpoint import Endpoint, Request, Response
+from .key_queries import without_files
 from .operation import media, ok, operation
 from .schemas import (
     COUNT,
@@ -130,6 +131,10 @@ class Labels(Protocol):
         """The label of a request that names none; None until the first complete state is served."""
         ...
 
+    def names_in(self, label: str) -> Names:
+        """The applications and the profiles that have files of their own under a label."""
+        ...
+
 
 @attrs.frozen
 class _Order:
@@ -178,7 +183,9 @@ class RollBack(Endpoint):
         else:
             plan, commit = await self._carried_out(request, wanted)
         body = await threads.run_sync(_encoded, plan, commit, abandon_on_cancel=True, limiter=self._threads)
-        return Response(body=body)
+        # The name of the application may be misspelt. If the commit makes files, the application may have had its own before.
+        headers = {} if plan.created else without_files(wanted.key, self._labels.names_in)
+        return Response(body=body, headers=headers)
 
     async def _used_elsewhere(self, label: str) -> tuple[Key, ...]:
         """Return the keys that clients of other workers use and that aren't listed. A worker that is silent has none."""
