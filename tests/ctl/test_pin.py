@@ -17,6 +17,8 @@ from .test_pins import pin
 
 UNKNOWN = "It isn't known whether the server has put the pin. To find out, run: vortexctl pins"
 
+NEEDS = "it needs the right admin, and the right read for this configuration"
+
 
 @pytest.fixture(autouse=True)
 def _zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
@@ -131,7 +133,7 @@ def test_a_wrong_key_is_2_and_not_sent(capsys: pytest.CaptureFixture[str]) -> No
     [
         ((400, {"message": "reason must have 1 to 500 characters"}), "URL answered 400: reason must have"),
         ((401, {"message": "no"}), "URL refused the token: it is wrong, expired or revoked"),
-        ((403, {"message": NO_RIGHT}), f"URL answered 403: {NO_RIGHT}: it needs the right admin; see --token-file"),
+        ((403, {"message": NO_RIGHT}), f"URL answered 403: {NO_RIGHT}: {NEEDS}; see --token-file"),
         ((404, {"message": MISSING}), "URL has no /api/v1/pins: this vortexd is older than this vortexctl"),
         ((404, {"message": "no such commit"}), "URL answered 404: no such commit"),
         ((409, {"message": "it is pinned by bob"}), "URL answered 409: it is pinned by bob"),

@@ -55,7 +55,7 @@ def test_pins_are_a_table_in_the_order_of_their_keys(
     ]
 
 
-NONE = "no configuration that the token may read is pinned\n"
+NONE = "no configuration that the token may see is pinned\n"
 
 
 def test_no_pins_are_a_sentence(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,8 @@ from vortexd.ctl.acts import MISSING, NO_RIGHT
 
 from .answering import Said, answering
 
+NEEDS = "it needs the right admin, and the right read for this configuration"
+
 
 def lift(capsys: pytest.CaptureFixture[str], answer: Said, *given: str) -> tuple[int, str, str, list[str]]:
     with answering(answer) as server:
@@ -51,7 +53,7 @@ def test_a_wrong_key_is_2_and_not_sent(capsys: pytest.CaptureFixture[str]) -> No
     ("answer", "text"),
     [
         ((401, {"message": "no"}), "URL re"),
-        ((403, {"message": NO_RIGHT}), f"URL answered 403: {NO_RIGHT}: it needs the right admin; see --token-file"),
+        ((403, {"message": NO_RIGHT}), f"URL answered 403: {NO_RIGHT}: {NEEDS}; see --token-file"),
         ((404, {"message": MISSING}), "URL has no /api/v1/pins: this vortexd is older than this vortexctl"),
         ((404, {"message": "it isn't pinned"}), "URL answered 404: it isn't pinned"),
         ((503, {"message": "the disk is full"}), "URL answered 503: the disk is full"),

@@ -274,33 +274,41 @@ def _with_rights(entry: str, rights: list[str]) -> str:
     return "\n".join([*lines, f"rights = {rights}", 'patterns = ["shop:*:*"]', ""])
 
 
-async def test_only_administrators_put_and_lift_and_others_see_the_keys_that_they_may_read(tmp_path: Path) -> None:
-    gate, headers = tokens(reader=["read"], admin=["admin", "read"], operator=["admin"])
+async def test_only_administrators_who_may_read_a_key_pin_it_and_lift_its_pin(tmp_path: Path) -> None:
+    gate, headers = tokens(reader=["read"], operator=["admin"], admin=["admin", "read"])
     async with pinning(tmp_path / "pins", gate) as found:
         await found.publish("a: 1")
-        ask = found.http.ask
-        assert 403 == (await ask(PATH, "POST", body(), Authorization=headers["reader"])).status
+        ask, path = found.http.ask, f"{PATH}/shop/dev/main"
+        # None of these tokens may read the application other.
+        forbidden = {"reader": "shop", "operator": "shop", "admin": "other"}
+        for name, application in forbidden.items():
+            answered = await ask(PATH, "POST", body(application=application), Authorization=headers[name])
+            assert (name, 403) == (name, answered.status)
         assert 401 == (await ask(PATH, "POST", body())).status
         assert [] == found.keeper.pins
-        assert 201 == (await ask(PATH, "POST", body(), Authorization=headers["operator"])).status
-        assert 201 == (await ask(PATH, "POST", body(application="other"), Authorization=headers["admin"])).status
-        for name, count in {"reader": 1, "admin": 1, "operator": 0}.items():
-            listed = orjson.loads((await ask(PATH, Authorization=headers[name])).body)["pins"]
-            assert ["shop"] * count == [each["application"] for each in listed]
-        assert 401 == (await ask(PATH)).status
-        path = f"{PATH}/other/dev/main"
-        assert 403 == (await ask(path, "DELETE", Authorization=headers["reader"])).status
-        assert 204 == (await ask(path, "DELETE", Authorization=headers["operator"])).status
-        assert "operator" == found.keeper.pins[0].by
+        assert 201 == (await ask(PATH, "POST", body(), Authorization=headers["admin"])).status
+        assert "admin" == found.keeper.pins[0].by
+        for name, application in forbidden.items():
+            answered = await ask(f"{PATH}/{application}/dev/main", "DELETE", Authorization=headers[name])
+            assert (name, 403) == (name, answered.status)
+        assert 401 == (await ask(path, "DELETE")).status
+        assert 1 == len(found.keeper.pins)
+        assert 204 == (await ask(path, "DELETE", Authorization=headers["admin"])).status
 
 
-async def test_a_key_without_the_right_to_read_it_is_pinned_without_an_answer_about_its_values(tmp_path: Path) -> None:
-    gate, headers = tokens(operator=["admin"])
+async def test_administrators_see_all_pins_and_others_those_of_the_keys_that_they_may_read(tmp_path: Path) -> None:
+    gate, headers = tokens(reader=["read"], subscriber=["subscribe"], operator=["admin"], admin=["admin", "read"])
     async with pinning(tmp_path / "pins", gate) as found:
-        await found.publish("a: hunter2")
-        answered = await found.http.ask(PATH, "POST", body(), Authorization=headers["operator"])
-    assert 201 == answered.status
-    assert b"hunter2" not in answered.body
+        await found.publish("a: 1")
+        actor = Actor("ada")
+        for application in ("shop", "other"):
+            target = await found.whole.reader.pin_target(key := Key(application, "dev", "main"), "")
+            await found.keeper.put(key, target.version, target.commit, target.labels, "why", None, actor)
+        both = ["shop", "other"]
+        for name, seen in {"reader": ["shop"], "subscriber": [], "operator": both, "admin": both}.items():
+            listed = orjson.loads((await found.http.ask(PATH, Authorization=headers[name])).body)["pins"]
+            assert (name, seen) == (name, [each["application"] for each in listed])
+        assert 401 == (await found.http.ask(PATH)).status
 
 
 async def test_a_pin_whose_label_is_gone_is_listed_as_not_served(pinned: Pinning) -> None:

@@ -46,6 +46,7 @@ GRANTS = {
     "subscriber": ("subscribe", "*"),
     "reporter": ("report", "*"),
     "admin": ("admin", "*"),
+    "operator": ('admin", "read', "shop:dev:main"),
     "everything": ("read", "*"),
     "expired": ("read", "*"),
 }
@@ -66,9 +67,9 @@ ADMIN = {"/api/v1/connections", "/status", "/metrics", "/decrypt", "/decrypt/{ap
     "/api/v1/audit",
     "/api/v1/gate",
     "/api/v1/rollback",
-    "/api/v1/pins/{application}/{profiles}",
-    "/api/v1/pins/{application}/{profiles}/{label}",
 }
+# Administrators also need the right to read the key.
+OPERATOR = {"/api/v1/pins/{application}/{profiles}", "/api/v1/pins/{application}/{profiles}/{label}"}
 # For other nodes of the cluster, which sign their questions. No token is enough.
 NODES = {"/api/v1/cluster/fleet"}
 ANYBODY = {
@@ -80,11 +81,11 @@ ANYBODY = {
     "/ws/{application}/{profile}",
     "/api/v1/fleet",
     "/api/v1/keys",
-    # It lists only the keys that a token may read. Putting a pin needs `admin`.
+    # It lists only the keys that a token may read. Putting a pin needs `admin`, and `read` for the key.
     "/api/v1/pins",
     "/api/v1/whoami",
 }
-KEYED = sorted(PATHS.keys() - PUBLIC - ADMIN - ANYBODY - NODES)
+KEYED = sorted(PATHS.keys() - PUBLIC - ADMIN - OPERATOR - ANYBODY - NODES)
 # What the reader may have, and what is next to it.
 ALLOWED = ("shop", "dev", "main")
 FORBIDDEN = (
@@ -212,9 +213,9 @@ async def ask(
 
 
 def test_each_route_is_in_one_of_the_tables() -> None:
-    assert PATHS.keys() == PUBLIC | ADMIN | ANYBODY | NODES | set(KEYED)
+    assert PATHS.keys() == PUBLIC | ADMIN | OPERATOR | ANYBODY | NODES | set(KEYED)
     unlisted = [path for path in KEYED if "{application}" not in path]
-    assert [] == unlisted, "name these paths in PUBLIC, ADMIN, ANYBODY or NODES"
+    assert [] == unlisted, "name these paths in PUBLIC, ADMIN, OPERATOR, ANYBODY or NODES"
 
 
 def test_the_tables_are_what_the_endpoints_declare() -> None:
@@ -223,7 +224,7 @@ def test_the_tables_are_what_the_endpoints_declare() -> None:
 
     assert PATHS.keys() == declared.keys()
     assert {"/monitor"} | PUBLIC | NODES == {path for path, each in declared.items() if each.is_public}
-    assert ADMIN - {"/monitor"} == {path for path, each in declared.items() if each.right is Right.ADMIN}
+    assert (ADMIN | OPERATOR) - {"/monitor"} == {path for path, each in declared.items() if each.right is Right.ADMIN}
     assert {None, Right.ADMIN} == {each.right for each in ENDPOINTS}
 
 
@@ -261,9 +262,20 @@ async def test_H10_what_is_for_operators_is_for_nobody_else(path: str) -> None:
     async with everything() as http:
         answers = {name: (await ask(http, name, path, ALLOWED)).status for name in ("", *TOKENS)}
 
-    admitted = answers.pop("admin")
-    assert admitted not in (401, 403)
+    for name in ("admin", "operator"):
+        assert answers.pop(name) not in (401, 403)
     assert answers == {name: 401 if name in NOBODY else 403 for name in answers}
+
+
+@pytest.mark.parametrize("path", sorted(OPERATOR))
+async def test_an_act_at_a_key_is_for_operators_who_may_read_the_key(path: str) -> None:
+    async with everything() as http:
+        answers = {name: (await ask(http, name, path, ALLOWED)).status for name in ("", *TOKENS)}
+        others = [await ask(http, "operator", path, key) for key in FORBIDDEN if "{label}" in path or key[2] == "main"]
+
+    assert 404 == answers.pop("operator"), "no key is pinned"
+    assert answers == {name: 401 if name in NOBODY else 403 for name in answers}
+    assert {403} == {each.status for each in others}
 
 
 @pytest.mark.parametrize("path", sorted(NODES))

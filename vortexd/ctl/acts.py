@@ -20,6 +20,7 @@ LONG_TIMEOUT = 120.0
 MISSING = "there is nothing at this path"
 NO_RIGHT = "the token doesn't allow this"
 ADMIN = "the right admin"
+AT_KEY = "the right admin, and the right read for this configuration"
 _T = TypeVar("_T")
 # The errors of code that reads an answer which isn't as expected.
 MISREAD = (KeyError, TypeError, ValueError, AttributeError, RecursionError)

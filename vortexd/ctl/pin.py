@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..core.text import printable
-from .acts import LONG_TIMEOUT, post
+from .acts import AT_KEY, LONG_TIMEOUT, post
 from .configuration import warn_of_unknown
 from .key import add_whole_key_arguments, checked_key
 from .pins import PATH, name_of, remarks
@@ -56,7 +56,14 @@ def run(arguments: argparse.Namespace) -> int:
     more = {"to": arguments.to, "reason": arguments.reason, "seconds": arguments.seconds}
     act, look = "the server has put the pin", "vortexctl pins"
     pin, lines = post(
-        server, PATH, wanted | more, lambda pin: (pin, list(_lines(pin))), act=act, look=look, notice=warn_of_unknown
+        server,
+        PATH,
+        wanted | more,
+        lambda pin: (pin, list(_lines(pin))),
+        act=act,
+        look=look,
+        rights=AT_KEY,
+        notice=warn_of_unknown,
     )
     print(json.dumps(pin) if arguments.json else "\n".join(lines))
     return 0

@@ -61,7 +61,7 @@ def _lines(pins: Sequence[Mapping[str, Any]], now: float) -> Iterator[str]:
     if pins:
         yield from aligned([_HEAD, *(_row(pin, now) for pin in pins)])
     else:
-        yield "no configuration that the token may read is pinned"
+        yield "no configuration that the token may see is pinned"
     yield from remarks(pins)
 
 

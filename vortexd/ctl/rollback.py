@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 
 from ..core.text import printable
-from .acts import LONG_TIMEOUT, MISREAD, endpoint, other, post
+from .acts import AT_KEY, LONG_TIMEOUT, MISREAD, endpoint, other, post
 from .configuration import warn, warn_of_unknown
 from .errors import CtlError
 from .key import add_whole_key_arguments, checked_key
@@ -24,7 +24,6 @@ from .server import Server, add_server_arguments, duration, server_of
 from .serving import Pushed, Serving
 
 PATH = "/api/v1/rollback"
-_RIGHTS = "the right admin, and the right read for this configuration"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -93,7 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _planned(server: Server, wanted: Mapping[str, Any]) -> dict[str, Any]:
     """Request the plan. It changes nothing, so a broken connection has no consequence."""
-    with endpoint(server, PATH, _RIGHTS):
+    with endpoint(server, PATH, AT_KEY):
         answer = server.post(PATH, {**wanted, "dry_run": True, "expected": None})
         plan = answer.json()
     if not isinstance(plan, dict):
@@ -107,7 +106,7 @@ def _push(server: Server, wanted: Mapping[str, Any], arguments: argparse.Namespa
     began = time.monotonic()
     look = f"vortexctl history {wanted['application']} {wanted['profile']} --label {wanted['label']} --limit 1"
     act = "the push has arrived at the remote repository"
-    plan, pushed = post(server, PATH, {**wanted, "dry_run": False}, _pushed, act=act, look=look, rights=_RIGHTS)
+    plan, pushed = post(server, PATH, {**wanted, "dry_run": False}, _pushed, act=act, look=look, rights=AT_KEY)
     if not arguments.json:
         print(printable(f"pushed commit {pushed.commit}"), flush=True)
     result: dict[str, Any] = {"served": None, "seconds": None}

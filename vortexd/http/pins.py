@@ -1,4 +1,4 @@
-"""`/api/v1/pins`: the keys that are frozen at a document. Tokens with `admin` put pins and lift them.
+"""`/api/v1/pins`: the keys that are frozen at a document. Tokens with `admin` put pins and lift them, for keys that they may read.
 
 A pin counts for this server with all its workers and, in a cluster, for all nodes.
 """
@@ -72,7 +72,7 @@ _SCHEMAS: dict[str, Schema] = {
 }
 _POST = operation(
     "pin",
-    "Freezes a key at a document; needs the right `admin`.",
+    "Freezes a key at a document; needs the right `admin`, and the right to read the key.",
     {"201": {"description": "the key is pinned", "content": media({V1: ref("Pin")})}},
     errors=(409, 413, 503),
 )
@@ -82,7 +82,7 @@ _POST["requestBody"] = {"required": True, "content": media({V1: ref("NewPin")})}
 def _lift_operation(name: str, parameters: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return operation(
         name,
-        "Lifts the pin of a key; needs the right `admin`.",
+        "Lifts the pin of a key; needs the right `admin`, and the right to read the key.",
         {"204": {"description": "the key is served from its sources"}},
         [*parameters, in_query("reason", "why the pin is lifted; it stands in the audit log", _REASON_TEXT)],
         errors=(503,),
@@ -141,7 +141,7 @@ class Pinnable(Protocol):
 
 
 class Pins(Endpoint):
-    """Lists the pins of the keys that a token may read. POST puts one; that needs `admin`.
+    """Lists the pins of the keys that a token may read, or all pins for tokens with `admin`. POST puts a pin.
 
     Args:
     """
@@ -151,7 +151,11 @@ class Pins(Endpoint):
     is_public: ClassVar = False
     operations: ClassVar[Operations] = {
         "/api/v1/pins": {
-            "get": operation("pins", "The keys that are pinned.", ok("the pins", {V1: ref("Pins")})),
+            "get": operation(
+                "pins",
+                "The keys that are pinned, of those that the token may read; with the right `admin`, all of them.",
+                ok("the pins", {V1: ref("Pins")}),
+            ),
             "post": _POST,
         }
     }
@@ -165,7 +169,10 @@ class Pins(Endpoint):
         """See `Endpoint`."""
         if request.method == "POST":
             return await self._put(request)
-        pins = [each for each in self._keeper.pins if request.owner.may(Right.READ, each.key)]
+        owner = request.owner
+        # The audit log and /status show all pins to administrators, too.
+        sees_all = owner.may(Right.ADMIN, None)
+        pins = [each for each in self._keeper.pins if sees_all or owner.may(Right.READ, each.key)]
         said = {"pins": [pin_members(each, self._reader.term) for each in pins]}
         return Response(body=orjson.dumps(said))
 
@@ -176,6 +183,8 @@ class Pins(Endpoint):
             raise RemoteError("starting", 503, {"Retry-After": "1"})
         label = said["label"] or self._reader.default_label
         key = names.parse_key(said["application"], said["profile"], label)
+        # The right `admin` isn't limited to keys. The right to read is.
+        request.owner.authorize(Right.READ, key)
         reason, seconds = checked_reason(said["reason"]), _seconds(said["seconds"])
         await self._keeper.refuse_taken(key, request.actor)
         target = await self._reader.pin_target(key, said["to"])
@@ -187,7 +196,7 @@ class Pins(Endpoint):
 
 
 class LiftedPin(Endpoint):
-    """Lifts a pin, for tokens with `admin`."""
+    """Lifts a pin, for tokens with `admin` that may read the key."""
 
     route: ClassVar = "/api/v1/pins/{application}/{profiles}"
     methods: ClassVar = ("DELETE",)
@@ -207,7 +216,7 @@ class LiftedPin(Endpoint):
 
     async def answer(self, request: Request) -> Response:
         """See `Endpoint`."""
-        key = key_of(request, self._reader, None)
+        key = key_of(request, self._reader)
         reason = parse_query(request.query, ("reason",)).get("reason", "")
         await self._keeper.lift(key, checked_reason(reason) if reason else "", request.actor)
         return Response(204, content_type=None)
