@@ -67,6 +67,7 @@ async def test_without_any_past_there_is_no_history(labels: list[list[ParsedFile
         await key_layers(Sources(), labels, SHOP, trio.CapacityLimiter(1))
 
     assert (404, no_history().reason) == (caught.value.status, caught.value.reason)
+    assert "a settings file or a state directory" in caught.value.reason
 
 
 @pytest.mark.parametrize(("count", "is_allowed"), [(MOST_LAYERS, True), (MOST_LAYERS + 1, False)])

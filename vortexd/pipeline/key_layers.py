@@ -111,5 +111,8 @@ async def _commits_of(sources: Commits, files: Files) -> tuple[Kind, Sequence[Co
 
 def no_history() -> RemoteError:
     """Return the error for a key of which nothing is known but its present files."""
-    reason = "no history of this key is known; a git source has one, and a directory with remember = true"
-    return RemoteError(reason, 404)
+    return RemoteError(
+        "no history of this key is known; a git source has one, and so has a directory with remember = true if vortexd "
+        "has a settings file or a state directory",
+        404,
+    )
