@@ -9,6 +9,7 @@ from trio.testing import MockClock
 
 from vortexd.ctl import broken as module
 from vortexd.ctl.broken import INTERVAL, BrokenFiles
+from vortexd.ctl.conditions import sentences
 from vortexd.ctl.errors import CtlError
 from vortexd.ctl.server import Answer, Refused
 
@@ -100,3 +101,16 @@ async def test_an_error_is_tried_again(
 async def test_without_the_right_nothing_is_asked_any_more(autojump_clock: MockClock, status: int) -> None:
     with trio.fail_after(INTERVAL + 1):
         await BrokenFiles(asking(Refused("no", status, "no"))).run()
+
+
+def test_a_pin_and_the_gate_have_a_warning_each_time_that_they_are_others(capsys: pytest.CaptureFixture[str]) -> None:
+    files = BrokenFiles(asking())
+    told = []
+    gate, pin = {"x-vortex-held-back": '"main";state="c2"'}, {"vortexd-pinned": "true"}
+    for headers in ({}, pin, pin, pin | gate, gate, gate | {"vortexd-pinned": "until=x"}, {}, {}):
+        files.note(Answer(304, headers, b""))
+        told.append(capsys.readouterr().err)
+
+    held, pinned = (f"vortexctl: warning: {each}\n" for each in sentences(pin | gate))
+    over = "vortexctl: this configuration is neither pinned nor held back any more\n"
+    assert ["", pinned, "", held, "", pinned.replace("somebody lifts the pin", "x"), over, ""] == told

@@ -109,8 +109,12 @@ def test_an_answer_of_another_server_is_an_error(said: Said, capsys: pytest.Capt
         (
             "X_Vortex_Held_Back",
             '"main";state="c2"',
-            "this configuration may be old: the server's gate holds back the newest state of its label: "
-            '"main";state="c2"',
+            "this configuration may be old: the server's gate holds back state c2 of label main; see vortexctl gate",
+        ),
+        (
+            "Vortexd_Pinned",
+            "true",
+            "this configuration is pinned until somebody lifts the pin, so it doesn't follow its source; see vortexctl pins",
         ),
         (
             "X_Vortex_Without_Files",

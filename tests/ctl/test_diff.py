@@ -99,3 +99,13 @@ def test_a_commit_that_stands_in_for_a_version_is_named(capsys: pytest.CaptureFi
 
     _, lines, _ = diff(capsys, (status, body))
     assert f"shop:prod  main@{'0' * 16} (commit c0ffeec0ffee) -> next@{'1' * 16}" == lines[0]
+
+
+def test_a_pinned_configuration_has_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    status, body = said()[:2]
+    with answering((status, body, {"Vortexd-Pinned": "true"})) as server:
+        cli.main(["diff", "--server", server.url, "shop", "prod"])
+    err = capsys.readouterr().err
+
+    why = "this configuration is pinned until somebody lifts the pin, so it doesn't follow its source"
+    assert f"vortexctl: warning: {why}; see vortexctl pins\n" == err

@@ -181,3 +181,10 @@ def test_an_application_that_no_file_is_named_after_is_warned_of(capsys: pytest.
 
     assert (0, HEAD) == (status, lines[0])
     assert "vortexctl: warning: no file is named after shop; only the files for all applications apply\n" == told
+
+
+def test_a_pinned_configuration_has_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    _, _, err, _ = explain(capsys, (200, SAID, {"Vortexd-Pinned": "true"}))
+
+    why = "this configuration is pinned until somebody lifts the pin, so it doesn't follow its source"
+    assert f"vortexctl: warning: {why}; see vortexctl pins\n" == err

@@ -188,3 +188,11 @@ def test_with_commits_and_versions_the_warning_names_both(capsys: pytest.Capture
     _, _, err, _ = history(capsys, [page(commit(5), layers=[other, ONE], complete=False)])
 
     assert "the server knows only the newest 3 commits and versions;" in err
+
+
+def test_a_pinned_configuration_has_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    status, body = page(commit(5))[:2]
+    _, _, err, _ = history(capsys, [(status, body, {"Vortexd-Pinned": "true"})])
+
+    why = "this configuration is pinned until somebody lifts the pin, so it doesn't follow its source"
+    assert f"vortexctl: warning: {why}; see vortexctl pins\n" in err

@@ -309,3 +309,22 @@ def test_a_request_that_is_slow_at_the_end_is_blamed_on_the_worker_or_node_that_
 def test_a_node_without_an_address_does_not_hold_up_the_wait() -> None:
     status, _ = wait(page(key(connected=1, applied=1), nodes=[node("a"), UNLISTED], nodes_silent=0))
     assert 0 == status
+
+
+def test_a_version_that_does_not_come_is_explained_by_a_pin_or_the_gate(capsys: pytest.CaptureFixture[str]) -> None:
+    fleet = page(*(key(connected=1, silent=1) for _ in range(5)))
+    headers = {"Vortexd-Pinned": "true", "X-Vortex-Held-Back": '"main";state="c2"'}
+    status, server = wait(fleet, (304, "", headers), page(), more=("--version", "v9", "--timeout", "0"))
+
+    told = capsys.readouterr().err
+    assert (1, ["/billing/prod/main"]) == (status, server.asked[1:2])
+    assert "vortexctl: this configuration is pinned until somebody lifts the pin" in told
+    assert "vortexctl: this configuration may be old: the server's gate holds back state c2 of label main" in told
+
+
+def test_at_most_three_configurations_are_looked_at(capsys: pytest.CaptureFixture[str]) -> None:
+    keys = [{**key(connected=1, silent=1), "profile": f"p{number}"} for number in range(5)]
+    _, server = wait(page(*keys), (403, {"message": "no"}), more=("--version", "v9", "--timeout", "0"))
+
+    assert [f"/billing/p{number}/main" for number in range(3)] == server.asked[1:4]
+    assert "state=silent" in server.asked[4]

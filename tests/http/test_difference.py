@@ -15,7 +15,9 @@ from vortexd.auth.tokens import digest_of
 from vortexd.core.commits import Commit
 from vortexd.core.errors import FormatError, RemoteError, ResolveError, UnknownLabel
 from vortexd.core.model import BrokenFile, Config, Json, Key, Names, Origin, Served
+from vortexd.core.term import Term
 from vortexd.core.version import version_of
+from vortexd.gate.finding import Refusal
 from vortexd.http.difference import Difference
 from vortexd.pipeline.key_history import HistoryPage, KeyChange
 from vortexd.pipeline.past_keys import Document
@@ -41,6 +43,8 @@ class FakeHistorian:
 
     def __init__(self) -> None:
         self.default_label: str | None = "main"
+        self.pin: Term | None = None
+        self.refusals: list[Refusal] = []
         self.asked: list[Key] = []
         self.asked_before: list[Key] = []
         self.former: Config | None = None
@@ -91,6 +95,12 @@ class FakeHistorian:
 
     def broken_for(self, key: Key) -> list[BrokenFile]:
         return self.broken.get(key, [])
+
+    def refusals_for(self, key: Key) -> list[Refusal]:
+        return self.refusals
+
+    def term(self, key: Key) -> Term | None:
+        return self.pin
 
     def names_in(self, label: str) -> Names:
         return Names(beginnings=frozenset(["shop"]))
@@ -449,3 +459,14 @@ async def test_a_commit_or_a_time_that_stands_for_nothing_is_refused(query: str,
 
     assert status == answer.status
     assert said in json.loads(answer.body)["message"]
+
+
+async def test_a_pin_and_the_gate_are_said_as_everywhere() -> None:
+    async with differing() as (http, line):
+        before = await http.ask("/api/v1/diff/shop/dev?from=label:main")
+        line.pin, line.refusals = Term(0.0, 60.0), [Refusal("main", "c2", (), 0, None, 0.0)]
+        answer = await http.ask("/api/v1/diff/shop/dev?from=label:main")
+
+    names = ("vortexd-pinned", "x-vortex-held-back")
+    assert [None, None] == [before.headers.get(name) for name in names]
+    assert ["until=1970-01-01T00:01:00Z", '"main";state="c2"'] == [answer.headers.get(name) for name in names]

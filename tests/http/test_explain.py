@@ -13,6 +13,7 @@ from vortexd.auth import Authority, Gate, Tokens, load_tokens
 from vortexd.auth.tokens import digest_of
 from vortexd.core.errors import RemoteError, UnknownLabel
 from vortexd.core.model import BrokenFile, Config, Files, Key, Names, Origin, Tree
+from vortexd.core.term import Term
 from vortexd.encryption.ciphers import AesEncryptor
 from vortexd.encryption.contract import OneKey
 from vortexd.encryption.decryptor import Decryptor
@@ -38,6 +39,8 @@ class FakeExplainer:
 
     def __init__(self) -> None:
         self.default_label: str | None = "main"
+        self.pin: Term | None = None
+        self.refusals: list[Refusal] = []
         self.asked: list[Key] = []
         files = Files(FILES, root="file:/c/", revision="c" * 40, origin=COMMIT)
         self._parsed: ParsedTree | None
@@ -57,7 +60,10 @@ class FakeExplainer:
         return self._state.broken(key)
 
     def refusals_for(self, key: Key) -> list[Refusal]:
-        return []
+        return self.refusals
+
+    def term(self, key: Key) -> Term | None:
+        return self.pin
 
     def names_in(self, label: str) -> Names:
         return Names(beginnings=frozenset(["shop"]))
@@ -284,3 +290,14 @@ async def test_an_application_without_files_is_said_as_everywhere() -> None:
         answers = [await http.ask(f"/api/v1/explain/{name}/dev") for name in ("shop", "biling", "shop,biling,biling")]
 
     assert [None, "biling", "biling,biling"] == [answer.headers.get("x-vortex-without-files") for answer in answers]
+
+
+async def test_a_pin_and_the_gate_are_said_as_everywhere() -> None:
+    async with explaining() as (http, line):
+        before = await http.ask("/api/v1/explain/shop/dev")
+        line.pin, line.refusals = Term(0.0, 60.0), [Refusal("main", "c2", (), 0, None, 0.0)]
+        answer = await http.ask("/api/v1/explain/shop/dev")
+
+    names = ("vortexd-pinned", "x-vortex-held-back")
+    assert [None, None] == [before.headers.get(name) for name in names]
+    assert ["until=1970-01-01T00:01:00Z", '"main";state="c2"'] == [answer.headers.get(name) for name in names]

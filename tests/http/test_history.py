@@ -14,7 +14,9 @@ from vortexd.auth import Authority, Gate, Tokens, load_tokens
 from vortexd.auth.tokens import digest_of
 from vortexd.core.errors import RemoteError
 from vortexd.core.model import Config, Json, Key, Names, Origin
+from vortexd.core.term import Term
 from vortexd.core.version import encode, version_of
+from vortexd.gate.finding import Refusal
 from vortexd.http import history as module
 from vortexd.http.history import History
 from vortexd.pipeline.key_history import HistoryPage, KeyChange
@@ -42,6 +44,8 @@ class FakeHistorian:
         self.default_label: str | None = "main"
         layers = [KnownLayer("git:/a/", "main", Kind.COMMITS, 8), KnownLayer("file:/b/", "main", Kind.NONE, 0)]
         self.page = HistoryPage([change({"a": 1}, {"a": 2})], 7, "x-y", is_complete=False, layers=layers)
+        self.pin: Term | None = None
+        self.refusals: list[Refusal] = []
         self.asked: list[tuple[Key, str, int, str]] = []
         self.error: RemoteError | None = None
 
@@ -53,6 +57,12 @@ class FakeHistorian:
         if self.error is not None:
             raise self.error
         return self.page
+
+    def refusals_for(self, key: Key) -> list[Refusal]:
+        return self.refusals
+
+    def term(self, key: Key) -> Term | None:
+        return self.pin
 
     def names_in(self, label: str) -> Names:
         return Names(beginnings=frozenset(["shop"]))
@@ -225,3 +235,14 @@ async def test_a_move_is_about_where_it_comes_from_too() -> None:
     paths = {(step["op"], step["path"]) for step in found["changes"]}
     assert ("replace", "/c") not in paths
     assert paths
+
+
+async def test_a_pin_and_the_gate_are_said_as_everywhere() -> None:
+    async with remembering() as (http, line):
+        before = await http.ask("/api/v1/history/shop/dev")
+        line.pin, line.refusals = Term(0.0, 60.0), [Refusal("main", "c2", (), 0, None, 0.0)]
+        answer = await http.ask("/api/v1/history/shop/dev")
+
+    names = ("vortexd-pinned", "x-vortex-held-back")
+    assert [None, None] == [before.headers.get(name) for name in names]
+    assert ["until=1970-01-01T00:01:00Z", '"main";state="c2"'] == [answer.headers.get(name) for name in names]

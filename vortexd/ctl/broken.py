@@ -1,6 +1,7 @@
-"""Warns while a watched configuration reads broken files. No message of the WebSocket says so.
+"""Warns while a watched configuration reads broken files, is pinned, or is held back by the gate.
 
-The server's answers about the configuration arrive, one now and then. A warning leaves each time other files are broken.
+The server's answers about the configuration arrive, one now and then. A warning leaves each time other files are broken, and
+each time that a pin or a label of the gate is another.
 """
 
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Callable
 import trio
 
 from ..aio import threads
+from .conditions import sentences
 from .configuration import warn
 from .errors import CtlError
 from .server import Answer, Refused
@@ -19,7 +21,7 @@ HEADER = "x-vortex-broken"
 
 
 class BrokenFiles:
-    """Knows which files of one configuration are broken.
+    """Knows which files of one configuration are broken, and whether it is pinned or held back.
 
     Args:
         ask: Asks the server for the configuration, without its document. It blocks.
@@ -28,9 +30,10 @@ class BrokenFiles:
     def __init__(self, ask: Callable[[], Answer]) -> None:
         self._ask = ask
         self._named = ""
+        self._conditions: list[str] = []
 
     def note(self, answer: Answer) -> None:
-        """Print a warning if an answer names other files than the one before it."""
+        """Print a warning if an answer names other files, another pin or another held-back state than the one before it."""
         named = answer.headers.get(HEADER, "")
         if named and named != self._named:
             warn(
@@ -39,6 +42,13 @@ class BrokenFiles:
         elif self._named and not named:
             print("vortexctl: no file of this configuration is broken any more", file=sys.stderr)
         self._named = named
+        now = [*sentences(answer.headers)]
+        for sentence in now:
+            if sentence not in self._conditions:
+                warn(sentence)
+        if self._conditions and not now:
+            print("vortexctl: this configuration is neither pinned nor held back any more", file=sys.stderr)
+        self._conditions = now
 
     async def run(self) -> None:
         """Ask again and again. Return if the token may not read the configuration."""

@@ -14,6 +14,7 @@ from ..core.model import Json, PropertySource
 from ..core.text import printable
 from ..core.version import encode, version_of
 from ..resolve.nest import effective_document
+from . import conditions
 from .errors import CtlError
 from .key import key_path
 from .server import Answer, Server
@@ -53,11 +54,16 @@ def read_configuration(server: Server, application: str, profile: str, label: st
         warn(f"this configuration may be old: the server hasn't been able to read one of its sources for {seconds} s")
     if broken := answer.headers.get("x-vortex-broken"):
         warn(f"this configuration holds old content or lacks a file, because files on the server are broken: {broken}")
-    if held := answer.headers.get("x-vortex-held-back"):
-        warn(f"this configuration may be old: the server's gate holds back the newest state of its label: {held}")
+    warn_of_conditions(answer)
     if sources:
         warn_of_unknown(answer)
     return Configuration(document, version, bool(sources))
+
+
+def warn_of_conditions(answer: Answer) -> None:
+    """If the server says so, warn on stderr that the configuration is pinned, or that the gate holds back its label."""
+    for sentence in conditions.sentences(answer.headers):
+        warn(sentence)
 
 
 def warn_of_unknown(answer: Answer) -> None:

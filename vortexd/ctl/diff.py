@@ -9,7 +9,7 @@ import sys
 
 from ..core.text import printable
 from .changes import lines_of
-from .configuration import warn_of_unknown
+from .configuration import warn_of_conditions, warn_of_unknown
 from .errors import CtlError
 from .key import add_key_arguments, key_path
 from .printing import add_colour_argument, paint_of
@@ -41,6 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     comparison = answer.json()
     warn_of_unknown(answer)
+    warn_of_conditions(answer)
     try:
         patch, rows = comparison["patch"], comparison["changes"]
         title = f"{comparison['app']}:{comparison['profile']}"

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..core.text import printable
 from .changes import brief
-from .configuration import warn_of_unknown
+from .configuration import warn_of_conditions, warn_of_unknown
 from .errors import CtlError
 from .key import add_key_arguments, key_path, near
 from .printing import Paint, add_colour_argument, aligned, paint_of
@@ -40,6 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     answer = server.get(path, [("key", key) for key in arguments.key])
     explanation = answer.json()
     warn_of_unknown(answer)
+    warn_of_conditions(answer)
     paint = paint_of(arguments.color, sys.stdout.isatty())
     try:
         if arguments.key and not explanation["keys"]:

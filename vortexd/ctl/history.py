@@ -11,7 +11,7 @@ from typing import Any
 
 from ..core.text import printable
 from .changes import lines_of
-from .configuration import warn, warn_of_unknown
+from .configuration import warn, warn_of_conditions, warn_of_unknown
 from .errors import CtlError
 from .key import add_key_arguments, key_path
 from .printing import Paint, add_colour_argument, paint_of
@@ -68,6 +68,7 @@ def _commits(server: Server, path: str, key: str, limit: int) -> Iterator[tuple[
         page = answer.json()
         if not number:
             warn_of_unknown(answer)
+            warn_of_conditions(answer)
         try:
             commits, after, is_complete = list(page["commits"])[:limit], page["next"], page["complete"]
             searched += page["searched"]

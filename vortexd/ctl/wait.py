@@ -15,9 +15,11 @@ from typing import Any
 import attrs
 
 from ..core.text import printable
+from .conditions import sentences
 from .errors import CtlError
 from .fleet import name_of, nodes_without_instances, store_away, summary
 from .instances import Fleet, add_key_arguments, asked_for, read_fleet
+from .key import key_path
 from .server import TIMEOUT, Server, TooSlow, Unreachable, add_server_arguments, duration, server_of
 
 _INTERVAL = 1.0
@@ -26,6 +28,8 @@ _INTERVAL = 1.0
 _LEAST = 5.0
 # The most instances to name, of those that rejected the configuration or are silent.
 _NAMED = 20
+# The most configurations to look at for a pin or a label that the gate holds back.
+_MOST_ASKED = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -187,12 +191,16 @@ class Waiting:
             yield "no instance is connected"
         if fleet is None:
             return
+        asked = 0
         for key in fleet.keys:
             yield summary(key)
             if key.get("behind"):
                 yield f"the server is behind for {name_of(key)}: another node of its cluster has a newer version"
             elif key["counts"]["connected"] and not self._goal.means(key):
                 yield f"the server has version {key['version']} of {name_of(key)}, which isn't the expected version"
+                if asked < _MOST_ASKED:
+                    asked += 1
+                    yield from self._conditions(key)
         if not fleet.is_whole:
             yield "a worker of the server hasn't answered"
         yield from nodes_without_instances(fleet, only_silent=True)
@@ -203,6 +211,16 @@ class Waiting:
             yield str(self.unreachable)
         elif not self._goal.is_lost(fleet):
             yield from self._silent()
+
+    def _conditions(self, key: dict[str, Any]) -> Iterator[str]:
+        """Yield the reasons for which the server may have no newer version: a pin, or the gate."""
+        try:
+            path = key_path(key["app"], key["profile"], key["label"])
+            # "*" matches any version, so the answer carries no document.
+            answer = self._server.get(path, If_None_Match="*")
+        except (CtlError, KeyError):
+            return
+        yield from map(printable, sentences(answer.headers))
 
     def _silent(self) -> Iterator[str]:
         try:

@@ -32,8 +32,8 @@ from ..pipeline.key_history import HistoryPage
 from ..pipeline.past_keys import Document
 from .broken import unreadable
 from .endpoint import JSON, Endpoint, Request, Response
-from .key_queries import WITHOUT_FILES, Labelled, accepted, key_of, validated, without_files
-from .operation import IF_NONE_MATCH, TEXT_TYPE, in_query, ok, operation, with_and_without_label
+from .key_queries import WITHOUT_FILES, Labelled, accepted, condition_headers, key_of, validated, without_files
+from .operation import CONDITIONS, IF_NONE_MATCH, TEXT_TYPE, in_query, ok, operation, with_and_without_label
 from .query import parse_query
 from .schemas import POINTER, SIDE, STEPS, TEXT, VERSION, Operations, Schema, a_list, an_object, optional, ref
 from .spring.environment import V1
@@ -142,7 +142,7 @@ def _operation(name: str, parameters: list[dict[str, Any]]) -> dict[str, Any]:
     return operation(
         name,
         "The changes between two versions or labels.",
-        ok("the difference", content, "X-Vortex-Version", WITHOUT_FILES, HEADER, has_tag=True),
+        ok("the difference", content, "X-Vortex-Version", WITHOUT_FILES, HEADER, *CONDITIONS, has_tag=True),
         [*parameters, *own, IF_NONE_MATCH],
         (406, 500, 503),
     )
@@ -191,7 +191,8 @@ class Difference(Endpoint):
         body = await threads.run_sync(_encoded, old, new, form, abandon_on_cancel=True, limiter=self._threads)
         content_type = f"{form};charset=UTF-8" if form == _TABLE else form
         headers = {"X-Vortex-Version": new.version, **without_files(new.key, self._line.names_in)}
-        return validated(request, body, content_type, headers | broken_headers(self._broken(keys)))
+        headers |= broken_headers(self._broken(keys)) | condition_headers(key, self._line)
+        return validated(request, body, content_type, headers)
 
     def _broken(self, keys: Iterable[Key]) -> list[BrokenFile]:
         """Return the broken files that these keys read, each once."""

@@ -15,12 +15,11 @@ from ..aio import threads
 from ..core.broken_files import broken_headers
 from ..core.errors import FormatError, ResolveError
 from ..core.model import BrokenFile, Key
-from ..gate.finding import Refusal, refused_headers
 from ..resolve.explain import Explanation, Holding, Layer, Outcome, Profile, Source, is_below
 from .broken import members, unreadable
 from .endpoint import JSON, Endpoint, Request, Response
-from .key_queries import WITHOUT_FILES, Labelled, accepted, key_of, validated, without_files
-from .operation import IF_NONE_MATCH, in_query, ok, operation, with_and_without_label
+from .key_queries import WITHOUT_FILES, Labelled, accepted, condition_headers, key_of, validated, without_files
+from .operation import CONDITIONS, IF_NONE_MATCH, in_query, ok, operation, with_and_without_label
 from .query import parse_query
 from .schemas import (
     BROKEN,
@@ -46,10 +45,6 @@ class Explainer(Labelled, Protocol):
 
     def broken_for(self, key: Key) -> Sequence[BrokenFile]:
         """The broken files that a key reads."""
-        ...
-
-    def refusals_for(self, key: Key) -> Sequence[Refusal]:
-        """The labels of the key that the gate holds back."""
         ...
 
     async def explain(self, key: Key) -> tuple[Explanation, str]:
@@ -107,7 +102,7 @@ def _operation(name: str, parameters: list[dict[str, Any]]) -> dict[str, Any]:
     return operation(
         name,
         "For each key, the layers that hold it, the layer that wins, and the file and line of each value.",
-        ok("the explanation", {V1: ref("Explanation")}, "X-Vortex-Version", WITHOUT_FILES, has_tag=True),
+        ok("the explanation", {V1: ref("Explanation")}, "X-Vortex-Version", WITHOUT_FILES, *CONDITIONS, has_tag=True),
         [*parameters, in_query("key", "explain only this flat key and the keys below it"), IF_NONE_MATCH],
         (406, 500, 503),
     )
@@ -145,7 +140,7 @@ class Explain(Endpoint):
             _encoded, explanation, version, wanted, broken, abandon_on_cancel=True, limiter=self._threads
         )
         headers = {"X-Vortex-Version": version, **without_files(key, self._line.names_in)}
-        headers |= broken_headers(broken) | refused_headers(self._line.refusals_for(key))
+        headers |= broken_headers(broken) | condition_headers(key, self._line)
         return validated(request, body, form, headers)
 
 

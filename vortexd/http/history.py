@@ -20,8 +20,8 @@ from ..pipeline.key_history import HistoryPage, KeyChange
 from ..pipeline.key_layers import Kind
 from ..pipeline.timeline import CURSOR
 from .endpoint import JSON, Endpoint, Request, Response
-from .key_queries import WITHOUT_FILES, Labelled, key_of, validated, without_files
-from .operation import IF_NONE_MATCH, in_query, ok, operation, with_and_without_label
+from .key_queries import WITHOUT_FILES, Labelled, condition_headers, key_of, validated, without_files
+from .operation import CONDITIONS, IF_NONE_MATCH, in_query, ok, operation, with_and_without_label
 from .query import parse_query
 from .schemas import (
     COUNT,
@@ -93,7 +93,7 @@ def _operation(name: str, parameters: list[dict[str, Any]]) -> dict[str, Any]:
     return operation(
         name,
         "The commits that changed a configuration, the newest first.",
-        ok("a page", {V1: ref("History")}, WITHOUT_FILES, has_tag=True),
+        ok("a page", {V1: ref("History")}, WITHOUT_FILES, *CONDITIONS, has_tag=True),
         [*parameters, *own, IF_NONE_MATCH],
         (503,),
     )
@@ -130,7 +130,8 @@ class History(Endpoint):
             raise RemoteError(f"key has more than {_MOST_PART} characters")
         page = await self._line.changes(key, part, limit, query.get("after", ""))
         body = await threads.run_sync(_encoded, key, part, page, abandon_on_cancel=True, limiter=self._threads)
-        return validated(request, body, JSON, without_files(key, self._line.names_in))
+        headers = without_files(key, self._line.names_in) | condition_headers(key, self._line)
+        return validated(request, body, JSON, headers)
 
 
 def _limit(text: str) -> int:

@@ -12,6 +12,7 @@ from ..core import names
 from ..core.errors import RemoteError
 from ..core.model import Config, Key, Names
 from ..core.text import rfc3339
+from ..gate.finding import Refusal, refused_headers
 from .endpoint import Request, Response, etag_of, is_known
 
 if TYPE_CHECKING:
@@ -45,6 +46,14 @@ class Labelled(HasDefault, Protocol):
 
     def names_in(self, label: str) -> Names:
         """The applications and the profiles that have files of their own under a label."""
+        ...
+
+    def refusals_for(self, key: Key) -> Sequence[Refusal]:
+        """The labels of the key that the gate holds back."""
+        ...
+
+    def term(self, key: Key) -> "Term | None":
+        """The term of the pin that serves a key, or None if none does."""
         ...
 
 
@@ -88,6 +97,11 @@ def pinned_headers(term: "Term | None") -> dict[str, str]:
     if term is None:
         return {}
     return {PINNED: "true" if term.until is None else f"until={rfc3339(term.until, 'seconds')}"}
+
+
+def condition_headers(key: Key, line: Labelled) -> dict[str, str]:
+    """Make the headers of a key that may not follow its source: the gate holds back a label, or the key is pinned."""
+    return refused_headers(line.refusals_for(key)) | pinned_headers(line.term(key))
 
 
 def accepted(request: Request, offered: Sequence[str]) -> str:

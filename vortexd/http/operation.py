@@ -4,13 +4,16 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..core.broken_files import HEADER
+from ..gate.finding import HEADER as HELD_BACK
 from .key_queries import PINNED, WITHOUT_FILES
 from .schemas import LABELS, PATHS, PROFILES, Operations, Schema, ref
 from .spring.environment import V1
 
 TEXT_TYPE = "text/plain"
-# Headers of a response while a source is stale, while the key reads broken files, and while it is pinned.
-SOMETIMES = ("X-Vortex-Stale", HEADER, PINNED)
+# Headers of a response while the gate holds back a label of the key, and while the key is pinned.
+CONDITIONS = (HELD_BACK, PINNED)
+# Headers of a response while a source is stale, and while the key reads broken files; and those above.
+SOMETIMES = ("X-Vortex-Stale", HEADER, *CONDITIONS)
 _OPTIONAL_HEADERS = frozenset([*SOMETIMES, WITHOUT_FILES])
 ERRORS = {
     400: "a name, parameter or header isn't valid",
