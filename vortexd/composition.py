@@ -19,7 +19,7 @@ import trio
 
 from . import __version__
 from .aio.collector import Collector
-from .audit import Audit
+from .audit import Audit, ForbiddenActs
 from .auth import Authority, Gate
 from .auth.credential_files import NamedFiles
 from .core.model import Tree
@@ -250,7 +250,14 @@ def build(settings: Settings, files: NamedFiles, read: Callable[[], Settings], p
             remedy="set auth.tokens, or push = false",
         )
     routes = _routes(in_force, stages, metrics, gate, keyring, websockets, monitor, process.peers, cluster, audit, pins)
-    app = create_app(routes, metrics, lambda: in_force.settings.server.body_bytes, timestamp, gate)
+    app = create_app(
+        routes,
+        metrics,
+        lambda: in_force.settings.server.body_bytes,
+        timestamp,
+        gate,
+        forbidden_acts=ForbiddenActs(audit, time.monotonic),
+    )
     bridge = Bridge(app, settings.server)
     # The parts apply new settings in this order. Rights come first, because open connections are checked against them.
     parts: list[Part[Any]] = [

@@ -15,7 +15,7 @@ from tests.fakes import open_gate
 from tests.http.described import whole_document
 from tests.http.serving import FakeReader, Serving, serving
 from tests.wiring import Wired
-from vortexd.audit import Actor
+from vortexd.audit import Actor, Outcome
 from vortexd.auth import Authority, Gate, Tokens, load_tokens
 from vortexd.auth.tokens import entry_of, new_token
 from vortexd.core.errors import RemoteError
@@ -210,6 +210,15 @@ async def test_what_can_not_be_pinned_is_refused_and_changes_nothing(
 ) -> None:
     assert status == (await pinned.put(**more)).status
     assert (status == 201) == bool(pinned.keeper.pins)
+
+
+@pytest.mark.parametrize(("more", "status"), [({"label": "gone"}, 404), ({"to": "abcdef0"}, 404)])
+async def test_a_pin_whose_files_are_not_found_is_recorded(pinned: Pinning, more: dict[str, Any], status: int) -> None:
+    answered = await pinned.put(**more)
+    [(act, actor, _, outcome, reason, details)] = pinned.audit.noted
+    assert (status, "pin", "anonymous", Outcome.REFUSED) == (answered.status, act, actor.name, outcome)
+    assert "incident 7" == reason
+    assert orjson.loads(answered.body)["message"].startswith(details["problem"])
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b"7", body()[:-1]])

@@ -11,8 +11,10 @@ import trio
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
+from tests.audit.noted import NotedAudit
 from tests.fakes import TIMESTAMP, open_gate, timestamp
 from tests.http.serving import FakeReader
+from vortexd.audit import ForbiddenActs
 from vortexd.auth import Authority, Forbidden, Gate, Right, Tokens, load_tokens
 from vortexd.auth.tokens import digest_of
 from vortexd.core.errors import FormatError, RefusedLabel, RemoteError, ResolveError, UnknownLabel
@@ -65,6 +67,7 @@ class AdminPage(Page):
     route: ClassVar = "/admin"
     paths: ClassVar = ("/admin",)
     right: ClassVar = Right.ADMIN
+    acts: ClassVar = {"POST": "pin"}
 
 
 class GuardedPage(AdminPage):
@@ -84,7 +87,9 @@ class Handling:
         self.page = page or Page()
         self.metrics = Metrics()
         routes = Routes([self.page], Configuration(FakeReader()), HttpSettings(prefix=prefix))
-        self.handler = RequestHandler(routes, self.metrics, timestamp, gate or open_gate())
+        self.audit = NotedAudit()
+        acts = ForbiddenActs(self.audit, lambda: 0.0)
+        self.handler = RequestHandler(routes, self.metrics, timestamp, gate or open_gate(), acts)
 
     async def ask(
         self,
@@ -447,3 +452,40 @@ async def test_without_a_proxy_wrong_tokens_count_for_the_peer() -> None:
     peers = ("192.0.2.7", "192.0.2.7", "192.0.2.8")
 
     assert [401, 429, 401] == [(await http.ask(token="vt_unknown", sender=Sender(peer))).status for peer in peers]
+
+
+READER = "vt_" + "r" * 43
+
+
+def readers_only() -> Gate:
+    """A gate for one token that may only read."""
+    entry = f'[[token]]\nname = "reader"\nsha256 = "{digest_of(READER)}"\nrights = ["read"]\npatterns = ["shop"]\n'
+    return open_gate(Authority(Tokens(load_tokens(entry, "tokens.toml"))))
+
+
+@pytest.mark.parametrize(("method", "count"), [("POST", 1), ("GET", 0)])
+async def test_an_act_without_the_right_of_its_endpoint_is_recorded(method: str, count: int) -> None:
+    handling = Handling(AdminPage(), readers_only())
+    assert 403 == (await handling.ask("/admin", method, READER, query="q=1")).status
+    assert 401 == (await handling.ask("/admin", method)).status
+
+    assert [("pin", "reader", "127.0.0.1", "/admin")] * count == [
+        (act, actor.name, actor.peer, target) for act, actor, target, *_ in handling.audit.noted
+    ]
+
+
+async def test_an_act_without_the_right_for_a_key_is_recorded_and_other_errors_are_not() -> None:
+    page = AdminPage()
+    handling = Handling(page)
+    for error, count in ((Forbidden(), 1), (RemoteError("no", 404), 1), (None, 1)):
+        page.error = error
+        await handling.ask("/admin", "POST")
+        assert count == len(handling.audit.noted)
+
+
+async def test_a_request_that_is_no_act_is_not_recorded() -> None:
+    page = Page()
+    page.error = Forbidden()
+    handling = Handling(page)
+    assert 403 == (await handling.ask("/page", "POST")).status
+    assert [] == handling.audit.noted

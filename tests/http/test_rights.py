@@ -29,12 +29,13 @@ from vortexd.http.encryption import encryption_endpoints
 from vortexd.http.explain import Explain
 from vortexd.http.fleet import FleetPages
 from vortexd.http.gate import GateEndpoint
+from vortexd.http.gate_decisions import LET_THROUGH
 from vortexd.http.history import History
 from vortexd.http.key_list import KeyList
 from vortexd.http.monitor import Monitor
 from vortexd.http.pins import LiftedPin
-from vortexd.http.rollback import RollBack
-from vortexd.pins.keeper import PinKeeper
+from vortexd.http.rollback import ACT, RollBack
+from vortexd.pins.keeper import LIFT, PUT, PinKeeper
 from vortexd.pipeline.rollback.plan import Plan
 from vortexd.settings.fleet import FleetSettings
 from vortexd.settings.monitor import MonitorSettings
@@ -216,6 +217,18 @@ def test_each_route_is_in_one_of_the_tables() -> None:
     assert PATHS.keys() == PUBLIC | ADMIN | OPERATOR | ANYBODY | NODES | set(KEYED)
     unlisted = [path for path in KEYED if "{application}" not in path]
     assert [] == unlisted, "name these paths in PUBLIC, ADMIN, OPERATOR, ANYBODY or NODES"
+
+
+def test_the_acts_whose_attempts_are_recorded() -> None:
+    """A token without the right leaves a trace at each endpoint that changes what clients get."""
+    acts = {each.route: dict(each.acts) for each in ENDPOINTS if each.acts}
+
+    assert {
+        "/api/v1/gate": {"POST": LET_THROUGH},
+        "/api/v1/pins": {"POST": PUT},
+        "/api/v1/pins/{application}/{profiles}": {"DELETE": LIFT},
+        "/api/v1/rollback": {"POST": ACT},
+    } == acts
 
 
 def test_the_tables_are_what_the_endpoints_declare() -> None:

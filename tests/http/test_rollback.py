@@ -14,7 +14,7 @@ from tests.http.test_openapi import problems
 from vortexd.audit import Actor, Audit, Outcome
 from vortexd.auth import Authority, Right
 from vortexd.auth.tokens import Tokens, digest_of, load_tokens
-from vortexd.core.errors import RemoteError
+from vortexd.core.errors import FormatError, RemoteError, ResolveError
 from vortexd.core.model import Key, Names
 from vortexd.core.pushes import Branch, FileChange
 from vortexd.http.endpoint import Request
@@ -107,6 +107,16 @@ class Case:
     @property
     def entries(self) -> list[tuple[Any, ...]]:
         return [(each.act, each.target, each.outcome, each.reason, dict(each.details)) for each in self.audit.unwritten]
+
+
+@pytest.mark.parametrize("error", [FormatError("shop.yml", "it is broken", 2), ResolveError("too deep")])
+async def test_a_roll_back_whose_files_can_not_be_read_is_recorded(error: Exception) -> None:
+    case = Case()
+    case.rollbacks.error = error  # type: ignore[assignment]
+    assert 500 == (await case.ask())[0]
+    assert ("rollback", "shop:dev:main", Outcome.FAILED, "incident 7") == case.entries[0][:4]
+    assert str(error) == case.entries[0][4]["problem"]
+    assert {"rolled_back failed": 1} == case.metrics.counts
 
 
 async def test_a_plan_is_shown_and_not_recorded() -> None:

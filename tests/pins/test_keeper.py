@@ -162,9 +162,12 @@ async def test_the_second_person_is_refused_with_the_first_one_s_words(autojump_
     assert (
         "the key is pinned already, by ada since 1970-01-01T00:16:40Z until 1970-01-01T00:17:40Z: incident 7" == reason
     )
-    assert (409, reason) == await kept.refused(kept.keeper.refuse_taken, SHOP, Actor("bob"))
+    assert (409, reason) == await kept.refused(kept.keeper.refuse_taken, SHOP, "why", Actor("bob"))
     assert [("pin", "ada", str(SHOP), Outcome.DONE), *[("pin", "bob", str(SHOP), Outcome.REFUSED)] * 2] == kept.acts
-    await kept.keeper.refuse_taken(OTHER, ADA)
+    # The person's reason is kept, and the server's words are a detail.
+    assert ("why", {"problem": reason}) == kept.audit.noted[2][4:]
+    assert ("incident 7", reason) == (kept.audit.noted[1][4], kept.audit.noted[1][5]["problem"])
+    await kept.keeper.refuse_taken(OTHER, "why", ADA)
     await kept.put(OTHER)
     assert [SHOP, OTHER] == kept.publications.keys
 

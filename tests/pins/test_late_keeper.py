@@ -58,13 +58,13 @@ async def test_the_first_pin_is_put_and_lifted(
     late = Late(directory)
     await late.keeper.load()
     nursery.start_soon(late.keeper.run)
-    await late.keeper.refuse_taken(SHOP, ADA)
+    await late.keeper.refuse_taken(SHOP, "why", ADA)
     await late.put()
 
     assert [SHOP] == [each.key for each in late.keeper.pins] == late.publications.keys
     assert (1, 1_060.0) == late.keeper.totals
     with pytest.raises(RemoteError, match="the key is pinned already"):
-        await late.keeper.refuse_taken(SHOP, ADA)
+        await late.keeper.refuse_taken(SHOP, "why", ADA)
     await late.keeper.lift(SHOP, "mended", ADA)
     assert [] == late.publications.keys
     with pytest.raises(RemoteError, match="this key isn't pinned"):

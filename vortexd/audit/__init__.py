@@ -5,6 +5,7 @@ newest first. This package imports only aio, core and state.
 """
 
 from .entry import Actor, Entry, Outcome
+from .forbidden_acts import ForbiddenActs
 from .log import Audit
 
-__all__ = ["Actor", "Audit", "Entry", "Outcome"]
+__all__ = ["Actor", "Audit", "Entry", "ForbiddenActs", "Outcome"]

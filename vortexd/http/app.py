@@ -14,6 +14,7 @@ import structlog
 import trio
 
 from ..aio import threads
+from ..audit import ForbiddenActs
 from ..auth import Gate
 from ..core.errors import RemoteError
 from ..observe.metrics import Metrics
@@ -46,6 +47,7 @@ def create_app(
     timestamp: Callable[[], str],
     gate: Gate,
     load: Callable[[], Awaitable["type[QuartBodies]"]] = import_quart,
+    forbidden_acts: ForbiddenActs | None = None,
 ) -> "Application":
     """Make the application.
 
@@ -54,8 +56,9 @@ def create_app(
         timestamp: Returns the current time as RFC 3339, for error bodies.
         gate: Checks tokens, Host and Origin.
         load: As in `Application`.
+        forbidden_acts: As in `RequestHandler`.
     """
-    return Application(RequestHandler(routes, metrics, timestamp, gate), body_bytes, load)
+    return Application(RequestHandler(routes, metrics, timestamp, gate, forbidden_acts), body_bytes, load)
 
 
 class Application:

@@ -158,6 +158,7 @@ class Endpoint(ABC):
         is_public: Whether it requires no token.
         right: The right for the whole daemon that a token must have. None if any valid token is enough, or if the endpoint
             checks a right for each key.
+        acts: The acts that it does, as the audit log names them, by method. Attempts without the right are recorded.
         operations: Its part of `paths` in the OpenAPI document.
         schemas: The schemas that only its operations refer to, by name.
     """
@@ -167,6 +168,7 @@ class Endpoint(ABC):
     methods: ClassVar[tuple[str, ...]] = ("GET", "HEAD")
     is_public: ClassVar[bool] = False
     right: ClassVar[Right | None] = None
+    acts: ClassVar[Mapping[str, str]] = {}
     operations: ClassVar[Operations] = {}
     schemas: ClassVar[Mapping[str, Schema]] = {}
 

@@ -87,6 +87,7 @@ class GateEndpoint(Endpoint):
     methods: ClassVar = ("GET", "HEAD", "POST")
     is_public: ClassVar = False
     right: ClassVar = Right.ADMIN
+    acts: ClassVar = {"POST": "let through"}
     operations: ClassVar = _OPERATIONS
     schemas: ClassVar = _SCHEMAS
 

@@ -97,8 +97,12 @@ class Pinning(Protocol):
         """The pins that are in force."""
         ...
 
-    async def refuse_taken(self, key: Key, actor: Actor) -> None:
+    async def refuse_taken(self, key: Key, reason: str, actor: Actor) -> None:
         """Refuse a pin of a key that is pinned."""
+        ...
+
+    async def record_refused(self, key: Key, reason: str, actor: Actor, problem: RemoteError) -> None:
+        """Record a pin that isn't put, because its files can't be found."""
         ...
 
     async def put(
@@ -149,6 +153,7 @@ class Pins(Endpoint):
     route: ClassVar = "/api/v1/pins"
     methods: ClassVar = ("GET", "HEAD", "POST")
     is_public: ClassVar = False
+    acts: ClassVar = {"POST": "pin"}
     operations: ClassVar[Operations] = {
         "/api/v1/pins": {
             "get": operation(
@@ -186,8 +191,12 @@ class Pins(Endpoint):
         # The right `admin` isn't limited to keys. The right to read is.
         request.owner.authorize(Right.READ, key)
         reason, seconds = checked_reason(said["reason"]), _seconds(said["seconds"])
-        await self._keeper.refuse_taken(key, request.actor)
-        target = await self._reader.pin_target(key, said["to"])
+        await self._keeper.refuse_taken(key, reason, request.actor)
+        try:
+            target = await self._reader.pin_target(key, said["to"])
+        except RemoteError as error:
+            await self._keeper.record_refused(key, reason, request.actor, error)
+            raise
         files = target.version, target.commit, target.labels
         pin = await self._keeper.put(key, *files, reason, seconds, request.actor)
         # The name of the application may be misspelt.
@@ -202,6 +211,7 @@ class LiftedPin(Endpoint):
     methods: ClassVar = ("DELETE",)
     is_public: ClassVar = False
     right: ClassVar = Right.ADMIN
+    acts: ClassVar = {"DELETE": "lift pin"}
     paths: ClassVar = ("/api/v1/pins/",)
     operations: ClassVar[Operations] = {
         "/api/v1/pins/{application}/{profiles}": {"delete": _lift_operation("liftPin", [APPLICATION, KEY_PROFILES])},

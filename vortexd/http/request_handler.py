@@ -13,12 +13,13 @@ from uuid import uuid4
 import structlog
 from structlog.contextvars import bound_contextvars
 
+from ..audit import ForbiddenActs
 from ..auth import Admission, Forbidden, Gate, Right
 from ..core.errors import FormatError, RefusedLabel, RemoteError, ResolveError, UnknownLabel
 from ..core.faults import Faults
 from ..observe.metrics import Metrics
 from .broken import unreadable
-from .endpoint import Headers, Request, Response
+from .endpoint import Endpoint, Headers, Request, Response
 from .request_head import RequestHead
 from .routes import Routes
 from .spring.errors import error as spring_error
@@ -32,9 +33,18 @@ class RequestHandler:
     Args:
         timestamp: Returns the current time as RFC 3339, for error bodies.
         gate: Checks tokens, Host and Origin.
+        forbidden_acts: Records acts that a client has tried without the right, or None.
     """
 
-    def __init__(self, routes: Routes, metrics: Metrics, timestamp: Callable[[], str], gate: Gate) -> None:
+    def __init__(
+        self,
+        routes: Routes,
+        metrics: Metrics,
+        timestamp: Callable[[], str],
+        gate: Gate,
+        forbidden_acts: ForbiddenActs | None = None,
+    ) -> None:
+        self._forbidden_acts = forbidden_acts
         self.routes = routes
         self._metrics = metrics
         self._timestamp = timestamp
@@ -94,9 +104,13 @@ class RequestHandler:
             try:
                 request.owner.authorize(endpoint.right, None)
             except Forbidden as error:
+                self._note_forbidden(request, endpoint)
                 return endpoint.forbidden(error).on(endpoint.route)
         try:
             made = await endpoint.answer(request)
+        except Forbidden:
+            self._note_forbidden(request, endpoint)
+            raise
         except UnknownLabel as error:
             # Only endpoints that require a token look up labels, so the request has an owner.
             raise error.for_peer(partial(request.owner.may, Right.READ)) from None
@@ -111,6 +125,11 @@ class RequestHandler:
             raise
         self._faults.works(path)
         return made if made.route else made.on(endpoint.route)
+
+    def _note_forbidden(self, request: Request, endpoint: Endpoint) -> None:
+        act = endpoint.acts.get(request.method)
+        if act is not None and self._forbidden_acts is not None:
+            self._forbidden_acts.note(act, request.actor, request.path)
 
     def _report(self, request: Request, path: str, route: str, error: BaseException) -> None:
         """Log the reason of a 500. Clients repeat requests, so a reason is logged only once as long as it persists."""

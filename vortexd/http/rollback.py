@@ -17,7 +17,7 @@ from ..audit import Audit, Outcome
 from ..auth import Right
 from ..core import names
 from ..core.diff import steps
-from ..core.errors import RemoteError
+from ..core.errors import FormatError, RemoteError, ResolveError
 from ..core.model import Key, Names
 from ..observe.metrics import Metrics
 from ..pipeline.comparison import members
@@ -157,6 +157,7 @@ class RollBack(Endpoint):
     methods: ClassVar = ("POST",)
     is_public: ClassVar = False
     right: ClassVar = Right.ADMIN
+    acts: ClassVar = {"POST": ACT}
     operations: ClassVar[Operations] = {"/api/v1/rollback": {"post": _POST}}
     schemas: ClassVar = _SCHEMAS
 
@@ -200,6 +201,10 @@ class RollBack(Endpoint):
         """Carry a roll-back out, and record how it has ended."""
         try:
             plan, commit = await self._rollbacks.carry_out(wanted)
+        except (FormatError, ResolveError) as error:
+            # The text may name files, which the audit log may show.
+            await self._record(request, wanted, Outcome.FAILED, problem=str(error))
+            raise
         except RemoteError as error:
             outcome = Outcome.FAILED if error.status >= 500 else Outcome.REFUSED
             await self._record(request, wanted, outcome, problem=error.reason)

@@ -126,7 +126,7 @@ class PinKeeper:
         pins = self.pins
         return len(pins), min((each.term.until for each in pins if each.term.until is not None), default=None)
 
-    async def refuse_taken(self, key: Key, actor: Actor) -> None:
+    async def refuse_taken(self, key: Key, reason: str, actor: Actor) -> None:
         """Refuse a pin of a key that is pinned, before its files are searched.
 
         Raises:
@@ -135,8 +135,13 @@ class PinKeeper:
         taken = next((each for each in self.pins if each.key == key), None)
         if taken is not None:
             error = already(taken)
-            await self._audit.record(PUT, actor, str(key), Outcome.REFUSED, error.reason)
+            await self.record_refused(key, reason, actor, error)
             raise error
+
+    async def record_refused(self, key: Key, reason: str, actor: Actor, problem: RemoteError) -> None:
+        """Record a pin that isn't put, with the person's reason and the problem."""
+        outcome = _outcome(problem)
+        await self._audit.record(PUT, actor, str(key), outcome, reason, problem=problem.reason)
 
     # Work of the task.
 
@@ -294,8 +299,7 @@ class PinKeeper:
         try:
             pins = await self._shelf.write(change)
         except RemoteError as error:
-            outcome = Outcome.FAILED if error.status == 503 else Outcome.REFUSED
-            await self._audit.record(act, actor, target, outcome, error.reason, **details)
+            await self._audit.record(act, actor, target, _outcome(error), reason, **details, problem=error.reason)
             raise
         await self._apply(pins)
         await self._tell()
@@ -345,6 +349,10 @@ class PinKeeper:
         self._reported = self._reported & {each.id for each in self._pins}
         await self._publications.pin_by(self.pins)
         self._applied = [each.id for each in pins]
+
+
+def _outcome(problem: RemoteError) -> Outcome:
+    return Outcome.FAILED if problem.status >= 500 else Outcome.REFUSED
 
 
 def _text(seconds: float | None) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from ..audit import Actor, Audit
+from ..core.errors import RemoteError
 from ..core.model import Files, Key
 from ..process.peers import Peers
 
@@ -80,9 +81,13 @@ class LatePinKeeper:
         await self._is_made.wait()
         await self._made().run()
 
-    async def refuse_taken(self, key: Key, actor: Actor) -> None:
+    async def refuse_taken(self, key: Key, reason: str, actor: Actor) -> None:
         """Refuse a pin of a key that is pinned."""
-        await self._made().refuse_taken(key, actor)
+        await self._made().refuse_taken(key, reason, actor)
+
+    async def record_refused(self, key: Key, reason: str, actor: Actor, problem: RemoteError) -> None:
+        """Record a pin that isn't put."""
+        await self._made().record_refused(key, reason, actor, problem)
 
     async def put(
         self,
