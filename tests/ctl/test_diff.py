@@ -109,3 +109,29 @@ def test_a_pinned_configuration_has_a_warning(capsys: pytest.CaptureFixture[str]
 
     why = "this configuration is pinned until somebody lifts the pin, so it doesn't follow its source"
     assert f"vortexctl: warning: {why}; see vortexctl pins\n" == err
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        (["--from", "24778b02"], "; if you mean a commit, write commit:24778b02"),
+        (["--from", "24778b02", "--to", "beef"], "; if you mean a commit, write commit:24778b02 and commit:beef"),
+        (["--from", "commit:24778b02"], ""),
+        (["--from", "main"], ""),
+        ([], ""),
+    ],
+)
+def test_digits_that_are_no_label_may_be_a_commit(
+    given: list[str], hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with answering((404, {"message": "it is unknown"})) as server:
+        assert 3 == cli.main(["diff", "--server", server.url, "shop", "prod", *given])
+
+    assert f"vortexctl: error: {server.url} answered 404: it is unknown{hint}\n" == capsys.readouterr().err
+
+
+def test_another_refusal_has_no_hint(capsys: pytest.CaptureFixture[str]) -> None:
+    with answering((403, {"message": "no"})) as server:
+        assert 3 == cli.main(["diff", "--server", server.url, "shop", "prod", "--from", "24778b02"])
+
+    assert "commit:" not in capsys.readouterr().err

@@ -172,3 +172,35 @@ def test_a_server_that_stops_in_the_middle_may_have_published_it(capsys: pytest.
     assert (3, True) == (status, err.endswith(end))
     status, _, err, _, _ = gate(capsys, (0, ""))
     assert (3, False) == (status, "known whether" in err)
+
+
+LET = ["--let-through", "main", "--reason", "incident 7", "--state"]
+
+
+@pytest.mark.parametrize(
+    ("state", "label", "sent"),
+    [
+        ("c0ffeec", "main", "c0ffee" * 7),
+        ("c0ffee" * 7, "main", "c0ffee" * 7),
+        ("c0ffeed", "main", "c0ffeed"),
+        ("c0ffeec", "other", "c0ffeec"),
+    ],
+)
+def test_a_state_may_be_abbreviated(state: str, label: str, sent: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with answering(said({**HELD, "label": label}), (204, "")) as server:
+        assert 0 == cli.main(["gate", "--server", server.url, *LET, state])
+        assert ["/api/v1/gate", "POST /api/v1/gate"] == server.asked
+        assert sent == server.bodies[0]["state"]
+    assert f"the server has published state {sent} of main\n" == capsys.readouterr().out
+
+
+def test_fewer_than_7_digits_are_sent_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    with answering((204, "")) as server:
+        assert 0 == cli.main(["gate", "--server", server.url, *LET, "c0ffee"])
+        assert ["POST /api/v1/gate"] == server.asked
+
+
+def test_an_answer_that_is_no_list_lets_nothing_through(capsys: pytest.CaptureFixture[str]) -> None:
+    with answering((200, {"held_back": 7})) as server:
+        assert 3 == cli.main(["gate", "--server", server.url, *LET, "c0ffeec"])
+        assert [] == server.bodies

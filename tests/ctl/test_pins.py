@@ -49,7 +49,7 @@ def test_pins_are_a_table_in_the_order_of_their_keys(
     assert (0, "") == (status, err)
     assert out.splitlines() == [
         "KEY                VERSION           COMMIT        UNTIL                              BY   SINCE                     REASON",
-        "a:prod:main        0123456789abcdef  -             lifted                             ada  2026-11-30T00:00:00.000Z  x",
+        "a:prod:main        0123456789abcdef  -             until lifted                       ada  2026-11-30T00:00:00.000Z  x",
         "billing:prod:main  0123456789abcdef  c0ffeec0ffee  2026-11-30T02:53:20.000Z (in 2 h)  ada  2026-11-30T00:00:00.000Z  "
         "incident\\x1b[2J 7",
     ]

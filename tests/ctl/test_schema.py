@@ -46,7 +46,7 @@ def test_an_application_without_a_configuration_is_an_error(capsys: pytest.Captu
     with answering(page()) as server:
         assert 1 == cli.main(["schema", "infer", "billing", "--server", server.url])
 
-    assert "the server has no configuration of billing" in capsys.readouterr().err
+    assert "the server has no configuration of billing that the token may read" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("most", "status"), [(2, 0), (1, 1)])

@@ -48,7 +48,9 @@ class FakeHistorian:
         self.asked: list[Key] = []
         self.asked_before: list[Key] = []
         self.former: Config | None = None
-        self.change: KeyChange | RemoteError = RemoteError("no history", 404)
+        self.next: str | None = None
+        self.is_complete = True
+        self.change: KeyChange | RemoteError | None = RemoteError("no history", 404)
         self.asked_changes: list[tuple[Key, str, int, str]] = []
         self.broken: dict[Key, list[BrokenFile]] = {}
         self.error: Exception | None = None
@@ -83,7 +85,8 @@ class FakeHistorian:
         self.asked_changes.append((key, part, limit, after))
         if isinstance(self.change, RemoteError):
             raise self.change
-        return HistoryPage([self.change], 1, None, is_complete=True, layers=())
+        changes = [self.change] if self.change is not None else []
+        return HistoryPage(changes, 1, self.next, is_complete=self.is_complete, layers=())
 
     async def document_at(
         self, key: Key, choose: Callable[[Sequence[Commit]], Commit]
@@ -370,6 +373,24 @@ async def test_a_newest_change_that_has_not_led_to_the_current_version_is_not_us
 
     assert 404 == answer.status
     assert "no version before it is known" in json.loads(answer.body)["message"]
+
+
+@pytest.mark.parametrize(
+    ("is_complete", "following", "text"),
+    [
+        (True, None, "the configuration has not changed in its whole history"),
+        (False, None, "no version before it is known since"),
+        (True, "x-y", "no version before it is known since"),
+    ],
+)
+async def test_a_key_that_has_never_changed_says_so(is_complete: bool, following: str | None, text: str) -> None:
+    async with differing() as (http, line):
+        line.put(Key("cart", "dev", "main"), {"a": 1})
+        line.change, line.is_complete, line.next = None, is_complete, following
+        answer = await http.ask("/api/v1/diff/cart/dev")
+
+    assert 404 == answer.status
+    assert json.loads(answer.body)["message"].startswith(text)
 
 
 async def test_a_history_that_can_not_be_read_now_is_503() -> None:

@@ -150,7 +150,7 @@ async def test_a_pin_is_on_the_disk_and_in_force_when_put_returns(
 async def test_a_pin_without_an_end_and_without_a_commit(autojump_clock: MockClock, kept: Kept) -> None:
     pin = await kept.keeper.put(SHOP, "0" * 16, None, LABELS, "why", None, ADA)
     assert None is pin.term.until
-    assert {"version": "0" * 16, "until": "lifted"} == kept.audit.noted[0][5]
+    assert {"version": "0" * 16, "until": "somebody lifts it"} == kept.audit.noted[0][5]
     assert (1, None) == kept.keeper.totals
 
 

@@ -5,6 +5,7 @@ The server compares; this command prints the old and the new values. The exit st
 
 import argparse
 import json
+import re
 import sys
 
 from ..core.text import printable
@@ -13,9 +14,11 @@ from .configuration import warn_of_conditions, warn_of_unknown
 from .errors import CtlError
 from .key import add_key_arguments, key_path
 from .printing import add_colour_argument, paint_of
-from .server import add_server_arguments, server_of
+from .server import Refused, add_server_arguments, server_of
 
 FORMS = ("text", "json", "patch")
+# Without "commit:", such a side is a version of 16 digits, or else a label.
+_COMMIT = re.compile(r"[0-9a-f]{4,64}")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,10 +38,15 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the difference. Return 1 if there is one."""
     server = server_of(arguments)
     sides = {"from": arguments.old, "to": arguments.new}
-    answer = server.get(
-        "/api/v1/diff" + key_path(arguments.app, arguments.profile, arguments.label),
-        {name: side for name, side in sides.items() if side is not None},
-    )
+    path = "/api/v1/diff" + key_path(arguments.app, arguments.profile, arguments.label)
+    try:
+        answer = server.get(path, {name: side for name, side in sides.items() if side is not None})
+    except Refused as error:
+        hexadecimal = [side for side in sides.values() if side and _COMMIT.fullmatch(side)]
+        if error.code != 404 or not hexadecimal:
+            raise
+        named = " and ".join(f"commit:{side}" for side in hexadecimal)
+        raise Refused(f"{error}; if you mean a commit, write {named}", 404, error.reason) from None
     comparison = answer.json()
     warn_of_unknown(answer)
     warn_of_conditions(answer)

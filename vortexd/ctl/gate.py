@@ -5,6 +5,7 @@ It reads the labels from the server, or sends one exception with its reason.
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -16,12 +17,18 @@ from .printing import Paint, add_colour_argument, paint_of
 from .server import Server, add_server_arguments, server_of
 
 PATH = "/api/v1/gate"
+# The beginning of a commit, which has 40 or 64 digits.
+_ABBREVIATED = re.compile(r"[0-9a-f]{7,63}")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command; see `cli.COMMANDS`."""
     parser.add_argument("--let-through", metavar="LABEL", help="publish a state of this label that is held back")
-    parser.add_argument("--state", metavar="STATE", help="with --let-through: the state, as this command lists it")
+    parser.add_argument(
+        "--state",
+        metavar="STATE",
+        help="with --let-through: the state, as this command lists it, or at least its first 7 digits",
+    )
     parser.add_argument("--reason", metavar="TEXT", help="with --let-through: why; the log shows it")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
     add_colour_argument(parser)
@@ -52,11 +59,30 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _let_through(server: Server, label: str, state: str, reason: str) -> int:
+    state = _whole(server, label, state)
     wanted = {"label": label, "state": state, "reason": reason}
     act = "the server has let the state through"
     post(server, PATH, wanted, lambda _: None, act=act, look="vortexctl gate")
     print(printable(f"the server has published state {state} of {label}"))
     return 0
+
+
+def _whole(server: Server, label: str, state: str) -> str:
+    """Return the state of a label that is held back and begins with these digits. If there is none, return the digits.
+
+    Raises:
+        CtlError: As `Server.get`; or the answer isn't that of a vortexd.
+    """
+    if not _ABBREVIATED.fullmatch(state):
+        return state
+    with endpoint(server, PATH):
+        answer = server.get(PATH).json()
+    try:
+        held = [str(each["state"]) for each in answer["held_back"] if each["label"] == label]
+    except MISREAD:
+        raise other(server) from None
+    # The gate holds back at most one state of a label.
+    return next((each for each in held if each.startswith(state)), state)
 
 
 def _held_lines(refusal: Mapping[str, Any], paint: Paint) -> Iterator[str]:

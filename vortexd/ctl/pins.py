@@ -66,7 +66,7 @@ def _lines(pins: Sequence[Mapping[str, Any]], now: float) -> Iterator[str]:
 
 
 def _row(pin: Mapping[str, Any], now: float) -> tuple[str, ...]:
-    until = "lifted"
+    until = "until lifted"
     if pin["until"] is not None:
         until = f"{pin['until']} (in {ago(datetime.fromisoformat(pin['until']).timestamp() - now)})"
     return (name_of(pin), pin["version"], (pin["commit"] or "-")[:12], until, pin["by"], pin["since"], pin["reason"])

@@ -29,7 +29,10 @@ def run(arguments: argparse.Namespace) -> int:
     server = server_of(arguments)
     keys = _keys(server, arguments.app, arguments.label)
     if not keys:
-        raise CtlError(f"the server has no configuration of {arguments.app}; see vortexctl get {arguments.app}", 1)
+        raise CtlError(
+            f"the server has no configuration of {arguments.app} that the token may read; see vortexctl get {arguments.app}",
+            1,
+        )
     documents = [read_configuration(server, *key).document for key in keys]
     put(json.dumps(inferred(documents), indent=2, ensure_ascii=True) + "\n")
     return 0

@@ -241,22 +241,27 @@ class Difference(Endpoint):
             former = await self._line.before(side.key)
             if former is not None:
                 return _Side(side.key, former.version, former.body, former.revision)
-            if (found := await self._replaced(side)) is not None:
+            page = await self._newest(side.key)
+            if (found := _replaced(page, side.version)) is not None:
                 return _Side(side.key, found.version, found.body)
+            if page is not None and page.is_complete and not page.changes and page.next is None:
+                raise RemoteError("the configuration has not changed in its whole history", 404)
         raise RemoteError(f"no version before it is known since {self._since}; {_known(history, current)}", 404)
 
-    async def _replaced(self, side: _Side) -> Document | None:
-        """Return the document that the newest change in the key's history has replaced.
-
-        Return None if the key has no history, or if its newest change hasn't led to this side.
-        """
+    async def _newest(self, key: Key) -> HistoryPage | None:
+        """Return the page with the newest change of a key, or None if the key has no history."""
         try:
-            page = await self._line.changes(side.key, "", 1, "")
+            return await self._line.changes(key, "", 1, "")
         except RemoteError as error:
             if error.status != 404:
                 raise
             return None
-        return next((each.old for each in page.changes if each.new.version == side.version), None)
+
+
+def _replaced(page: HistoryPage | None, version: str) -> Document | None:
+    """Return the document that the newest change has replaced. If the change hasn't led to this version, return None."""
+    changes = page.changes if page is not None else ()
+    return next((each.old for each in changes if each.new.version == version), None)
 
 
 def _form(request: Request, name: str) -> str:

@@ -356,7 +356,7 @@ def _outcome(problem: RemoteError) -> Outcome:
 
 
 def _text(seconds: float | None) -> str:
-    return "lifted" if seconds is None else rfc3339(seconds, "seconds")
+    return "somebody lifts it" if seconds is None else rfc3339(seconds, "seconds")
 
 
 def _shelf(
