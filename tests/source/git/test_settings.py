@@ -110,8 +110,10 @@ def test_credentials_for_pushing_that_an_address_has_no_use_for_are_refused(uri:
     ],
 )
 def test_keys_for_pushing_need_push(uri: str, key: str) -> None:
-    assert {key: "has no effect unless push is true"} == conflicts(uri=uri, **{key: "x@y"})
-    assert {key: "has no effect unless push is true"} == conflicts(uri=uri, push=False, **{key: "x@y"})
+    problem = "has no effect unless push is true; to stop pushing, write push = false"
+    assert {key: problem} == conflicts(uri=uri, **{key: "x@y"})
+    # A reload that stops the pushes must not be refused, because the server would go on pushing.
+    assert {} == conflicts(uri=uri, push=False, **{key: "x@y"})
     assert {} == conflicts(uri=uri, push=True, **{key: "x@y"})
 
 

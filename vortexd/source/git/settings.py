@@ -229,8 +229,9 @@ class GitSettings(SourceSettings):
             if table.get(name) and remote.scheme not in used:
                 yield name, f"has no effect with {remote.scheme}://; it is for {' and '.join(used)}"
         for name in _FOR_PUSHING:
-            if table.get(name) and not table.get("push") and remote.scheme in _USED_BY.get(name, SCHEMES):
-                yield name, "has no effect unless push is true"
+            # `push = false` must always stop the pushes. A reload that is refused would leave them on.
+            if table.get(name) and "push" not in table and remote.scheme in _USED_BY.get(name, SCHEMES):
+                yield name, "has no effect unless push is true; to stop pushing, write push = false"
 
     def unusable_files(self, environ: Mapping[str, str]) -> Iterator[KeyProblem]:
         """See `SourceSettings`."""
