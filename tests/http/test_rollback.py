@@ -16,7 +16,7 @@ from vortexd.auth import Authority, Right
 from vortexd.auth.tokens import Tokens, digest_of, load_tokens
 from vortexd.core.errors import FormatError, RemoteError, ResolveError
 from vortexd.core.model import Key, Names
-from vortexd.core.pushes import Branch, FileChange
+from vortexd.core.pushes import REMOTE_SAYS, Branch, FileChange
 from vortexd.http.endpoint import Request
 from vortexd.http.rollback import RollBack
 from vortexd.net.proxies import Sender
@@ -117,6 +117,14 @@ async def test_a_roll_back_whose_files_can_not_be_read_is_recorded(error: Except
     assert ("rollback", "shop:dev:main", Outcome.FAILED, "incident 7") == case.entries[0][:4]
     assert str(error) == case.entries[0][4]["problem"]
     assert {"rolled_back failed": 1} == case.metrics.counts
+
+
+async def test_the_words_of_a_hook_are_answered_and_not_recorded() -> None:
+    case = Case()
+    case.rollbacks.error = RemoteError(f"git push failed{REMOTE_SAYS}hunter2 is no good; nothing has changed", 409)
+    status, said = await case.ask()
+    assert (409, True) == (status, "hunter2 is no good" in said["message"])
+    assert "git push failed" == case.entries[0][4]["problem"]
 
 
 async def test_a_plan_is_shown_and_not_recorded() -> None:

@@ -7,6 +7,10 @@ import attrs
 
 from .errors import SourceError
 
+# Stands in the reason of a `PushError` before the words of the remote. Logs and answers have them, but the audit log doesn't:
+# a hook may quote a value of the configuration.
+REMOTE_SAYS = "; the remote says: "
+
 
 @attrs.frozen(slots=True)
 class Branch:

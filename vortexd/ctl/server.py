@@ -34,7 +34,8 @@ TIMEOUT = 10.0
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "": 1.0}
 _MAX_BYTES = 268_435_456
 _READ_BYTES = 65_536
-_MAX_REASON = 500
+# The words of a remote's hook, which a refused push has, take up to 1,000 characters.
+_MAX_REASON = 1_500
 _NO_ADDRESS = "the server must be http://HOST:PORT, https://HOST:PORT or unix:/PATH; see --server"
 
 

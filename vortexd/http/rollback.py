@@ -19,6 +19,7 @@ from ..core import names
 from ..core.diff import steps
 from ..core.errors import FormatError, RemoteError, ResolveError
 from ..core.model import Key, Names
+from ..core.pushes import REMOTE_SAYS
 from ..observe.metrics import Metrics
 from ..pipeline.comparison import members
 from ..pipeline.rollback.plan import Plan
@@ -207,7 +208,9 @@ class RollBack(Endpoint):
             raise
         except RemoteError as error:
             outcome = Outcome.FAILED if error.status >= 500 else Outcome.REFUSED
-            await self._record(request, wanted, outcome, problem=error.reason)
+            # The words of a hook may quote a value.
+            problem = error.reason.partition(REMOTE_SAYS)[0]
+            await self._record(request, wanted, outcome, problem=problem)
             raise
         except trio.Cancelled:
             # The client has gone, or the request has taken too long. The entry is in memory and in the log at once.

@@ -2,7 +2,16 @@
 
 import pytest
 
-from vortexd.source.git.complaints import Fault, culprit, fault_of, is_key_refused, is_shallow, push_fault_of, was_there
+from vortexd.source.git.complaints import (
+    Fault,
+    culprit,
+    fault_of,
+    is_key_refused,
+    is_shallow,
+    push_fault_of,
+    remote_lines,
+    was_there,
+)
 
 ID = "0730ab3a50ddb98b82084368b4cf3a44f54f8ebd"
 REFUSED = f"error: object {ID}: hasDotgit: contains '.git'\nfatal: fsck error in packed object\n"
@@ -111,3 +120,23 @@ def test_a_commit_that_the_remote_had_is_told_from_a_new_one() -> None:
     assert was_there("To file:///x\n=\t1:refs/heads/main\t[up to date]\nDone\n")
     assert not was_there("To file:///x\n \t1:refs/heads/main\t0..1\nDone\n")
     assert not was_there("remote: =\t1:refs/heads/main\t[up to date]\n")
+
+
+@pytest.mark.parametrize(
+    ("complaint", "expected"),
+    [
+        ("", []),
+        ("fatal: no\n! [rejected]", []),
+        ("remote: Open a merge request.        \nremote: \nremote:\nTo x", ["Open a merge request."]),
+        ("remote: \x1b[31mred\x1b[0m\x07 a\tb", ["red a b"]),
+        ("\n".join(f"remote: {number}" for number in range(6)), ["0", "1", "2", "3", "4"]),
+        ("remote: " + "x" * 201, ["x" * 200]),
+        ("remote: the token s3cret isn't valid", ["the token *** isn't valid"]),
+        ("remote: see https://ada:pw@git.example/a", ["see https://***@git.example/a"]),
+        ("remote: " + "x" * 197 + "s3cret", ["x" * 197 + "***"]),
+    ],
+)
+def test_the_words_of_the_remote_are_few_printable_and_without_a_credential(
+    complaint: str, expected: list[str]
+) -> None:
+    assert expected == remote_lines(complaint, ["s3cret"])

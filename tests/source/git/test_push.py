@@ -299,14 +299,14 @@ async def test_a_tag_of_the_same_name_stays_as_it_is(repository: Repository, tmp
     assert [commit, head] == [repository.git("rev-parse", ref).strip() for ref in ("refs/heads/main", "refs/tags/main")]
 
 
-async def test_a_hook_that_refuses_is_named_without_its_words(repository: Repository, tmp_path: Path) -> None:
-    hook(repository, "pre-receive", "echo hunter2 is no good >&2; exit 1")
+async def test_a_hook_that_refuses_is_named_with_its_words(repository: Repository, tmp_path: Path) -> None:
+    hook(repository, "pre-receive", "echo open a merge request >&2; echo in the portal >&2; exit 1")
     push, head, commit = await made(repository, tmp_path)
     error = await failure(lambda: push.push("main", head, commit))
 
     assert PushFault.REJECTED is error.fault
     assert "(pre-receive hook declined)" in str(error)
-    assert "hunter2" not in str(error)
+    assert str(error).endswith("; the remote says: open a merge request / in the portal")
     assert head == head_of(repository)
 
 

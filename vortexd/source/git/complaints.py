@@ -6,6 +6,7 @@ a message of git.
 
 import enum
 import re
+from collections.abc import Collection
 
 # A full disk and a used-up quota have the same consequences.
 _FULL = re.compile(r"No space left on device|Disk quota exceeded", re.IGNORECASE)
@@ -19,6 +20,11 @@ _SHALLOW = "shallow roots are not allowed to be updated"
 # reason.
 _MOVED = re.compile(r"^!\t\S+\t\[rejected\] \((?:stale info|fetch first|non-fast-forward)\)$", re.MULTILINE)
 _REJECTED = re.compile(r"^!\t\S+\t\[(?:remote )?rejected\] ", re.MULTILINE)
+# Lines of the remote that are shown, and the characters of each.
+_REMOTE_LINES, _REMOTE_WIDTH = 5, 200
+# Sequences that colour text or move the cursor, and the user and password of an address.
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_USER_INFORMATION = re.compile(r"://[^/\s@]+@")
 _UP_TO_DATE = re.compile(r"^=\t\S+\t\[up to date\]$", re.MULTILINE)
 _DENIED = re.compile(
     r"^fatal: (?:Authentication failed for |could not read (?:Username|Password) for "
@@ -60,6 +66,23 @@ def fault_of(complaint: str) -> Fault:
 def was_there(report: str) -> bool:
     """Return whether the remote had the pushed commit already, by the output of `git push --porcelain`."""
     return _UP_TO_DATE.search(report) is not None
+
+
+def remote_lines(complaint: str, secrets: Collection[str]) -> list[str]:
+    """Return the first lines that the remote has sent, such as those of a hook: few, short, printable, without a credential."""
+    found: list[str] = []
+    for line in complaint.splitlines():
+        if not line.startswith("remote:"):
+            continue
+        said = _ESCAPES.sub("", line.removeprefix("remote:")).replace("\t", " ")
+        said = "".join(filter(str.isprintable, said)).strip()
+        # A secret must not be cut in two.
+        for secret in sorted(secrets, key=len, reverse=True):
+            said = said.replace(secret, "***")
+        said = _USER_INFORMATION.sub("://***@", said)[:_REMOTE_WIDTH]
+        if said:
+            found.append(said)
+    return found[:_REMOTE_LINES]
 
 
 def push_fault_of(complaint: str) -> Fault:

@@ -17,8 +17,9 @@ import attrs
 import trio
 
 from ...core.errors import SourceError
+from ...core.pushes import REMOTE_SAYS
 from ...settings.secrets import expanded, needs_passphrase, read_secret
-from .complaints import Fault, culprit, fault_of, is_key_refused, is_shallow, push_fault_of
+from .complaints import Fault, culprit, fault_of, is_key_refused, is_shallow, push_fault_of, remote_lines
 from .remotes import Remote
 from .settings import GitSettings
 
@@ -273,19 +274,28 @@ class Git:
         if fault is Fault.OBJECT:
             why = culprit(complaint)
             return GitError(f"git {command} failed: {why}", fault, why)
-        return GitError(self._reason(command, status, complaint), fault)
+        reason = self._reason(command, status, complaint)
+        if command == "push" and fault is Fault.REJECTED:
+            # A hook may say what to do.
+            lines = remote_lines(complaint, self._secrets())
+            reason += (REMOTE_SAYS + " / ".join(lines)) if lines else ""
+        return GitError(reason, fault)
+
+    def _secrets(self) -> list[str]:
+        """Return the passwords that git may have."""
+        return [*filter(None, (self.remote.password, self.settings.password_file and self._password()))]
 
     def _reason(self, command: str, status: int | None, complaint: str) -> str:
         """Return git's message about a failure in one line.
 
-        It contains git's own text, none from the remote, and no secret.
+        It contains git's own text, none from the remote, and no secret. See `_error` for the words of a hook.
         """
         lines = [line.replace("\t", " ").strip() for line in complaint.splitlines()]
         own = [line for line in lines if line and not line.startswith(("remote:", "warning:", "hint:", "@", "To "))]
         # The fatal message comes last, with the reason just before it. Advice may follow.
         end = next((index for index, line in enumerate(own) if line.startswith("fatal:")), len(own) - 1) + 1
         said = " / ".join("".join(filter(str.isprintable, line)) for line in own[max(0, end - 3) : end])[:400]
-        for secret in filter(None, (self.remote.password, self.settings.password_file and self._password())):
+        for secret in self._secrets():
             said = said.replace(secret, "***")
         if "dubious ownership" in said:
             said = f"{self.directory} or the repository belongs to another user; chown it to the one vortexd runs as"
