@@ -25,6 +25,11 @@ SEE = "; see vortexctl gate"
         ),
         ('"a";state="c";keyword="type"', [f"{OLD} state c of label a, because a key breaks type of a rule{SEE}"]),
         ('"a";state="1", "b";state="2"', [f"{OLD} state 1 of label a{SEE}", f"{OLD} state 2 of label b{SEE}"]),
+        (
+            '"a";state="c";scope="application";applications="shop cart";keyword="type"',
+            [f"{OLD} state c of label a for shop, cart, because a key breaks type of a rule{SEE}"],
+        ),
+        ('"a";applications="1 2 3 4 5 6"', [f"{OLD} the newest state of label a for 1, 2, 3, 4, 5{SEE}"]),
         ("?1", [f"{OLD} the newest state of its label{SEE}"]),
     ],
 )

@@ -41,8 +41,11 @@ def held_back(header: str) -> Iterator[str]:
             each["name"]: unquote(each["text"] or each["number"] or "") for each in _PARAMETER.finditer(item["more"])
         }
         state = f"state {more['state'][:_STATE]}" if more.get("state") else "the newest state"
+        # With this parameter, the gate holds back only some applications of the label.
+        named = more.get("applications", "").split()[:_NAMED]
+        only = f" for {', '.join(named)}" if named else ""
         yield (
-            f"this configuration may be old: the server's gate holds back {state} of label {label}{_why(more)}; "
+            f"this configuration may be old: the server's gate holds back {state} of label {label}{only}{_why(more)}; "
             "see vortexctl gate"
         )
     if not seen:
