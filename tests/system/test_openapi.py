@@ -77,13 +77,22 @@ def config() -> schemathesis.Config:
             },
         }
     )
-    # Other printable characters are possible in a reason, too.
-    operations.append(
+    # Pins of a cluster are in etcd, too.
+    operations += [
         {
-            "include-path": "/api/v1/pins",
-            "checks": {"negative_data_rejection": {"expected-statuses": [201, 400, 401, 404, 405, 409]}},
+            "include-path": path,
+            "checks": {
+                "not_a_server_error": {"enabled": False},
+                "positive_data_acceptance": {"expected-statuses": [200, 400, 401, 403, 404, 409, 503]},
+                "negative_data_rejection": {"expected-statuses": [400, 401, 403, 404, 405, 409, 503]},
+            },
         }
-    )
+        for path in (
+            "/api/v1/pins",
+            "/api/v1/pins/{application}/{profiles}",
+            "/api/v1/pins/{application}/{profiles}/{label}",
+        )
+    ]
     # The server checks names only after the upgrade.
     operations[len(accepted) - 1]["checks"]["negative_data_rejection"] = {"expected-statuses": [400, 401, 404, 426]}
     return schemathesis.Config.from_dict(
