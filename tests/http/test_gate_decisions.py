@@ -45,6 +45,14 @@ def recorded(decision: Decision, worker: int = 0) -> list[Any]:
             Decision(Kind.RELEASED, "main", "c3", applications=("a", "b", "c", "d", "e", "f")),
             ("release label", Outcome.DONE, "", {"state": "c3", "applications": "a b c d e"}),
         ),
+        (
+            Decision(Kind.STANDING, "main", "c2", (FINDING,), 7),
+            ("examine", Outcome.REFUSED, SAID, {"state": "c2", "findings": "7"}),
+        ),
+        (
+            Decision(Kind.STANDING, "main", "c2", failure="can't judge: it hangs"),
+            ("examine", Outcome.FAILED, "the gate can't judge: it hangs", {"state": "c2"}),
+        ),
         (Decision(Kind.RELEASED, "main", None), ("release label", Outcome.DONE, "", {})),
     ],
 )
@@ -82,7 +90,7 @@ def test_a_worker_that_follows_another_one_does_not_record_the_exception_again()
     assert [[], []] == [recorded(decision, worker) for worker in (0, 1)]
 
 
-@pytest.mark.parametrize("kind", [Kind.ACCEPTED, Kind.REFUSED, Kind.UNJUDGED, Kind.RELEASED])
+@pytest.mark.parametrize("kind", [Kind.ACCEPTED, Kind.REFUSED, Kind.UNJUDGED, Kind.RELEASED, Kind.STANDING])
 def test_other_workers_than_the_first_record_only_what_they_could_not_judge(kind: Kind) -> None:
     assert (1, int(kind is Kind.UNJUDGED)) == tuple(
         len(recorded(Decision(kind, "main", "c2"), worker)) for worker in (0, 1)

@@ -406,8 +406,8 @@ async def test_a_gate_that_cannot_judge_refuses_and_tries_again(
 # Schemas in the source.
 
 
-def with_schema(text: str, **contents: str) -> Tree:
-    made = files(**contents)
+def with_schema(text: str, revision: str | None = None, /, **contents: str) -> Tree:
+    made = files(revision, **contents)
     return trees(main=attrs.evolve(made, contents={**made.contents, "shop.schema.json": text.encode()}))
 
 
@@ -433,6 +433,58 @@ async def test_a_commit_with_a_schema_that_cannot_be_used_is_refused() -> None:
         str(each) for each in whole.reader.refusals["main"].findings
     ]
     assert [{"port": 1}] == await documents(whole, SHOP)
+
+
+async def test_a_new_schema_that_the_served_files_break_is_reported_at_once(judged: list[str]) -> None:
+    whole = Wired(rules=[rules(None, has_source_schemas=True)])
+    dev = files("d1", shop="port: x")
+    await whole.publisher.publish(trees(main=with_schema("{}", "c1", shop="port: hunter2").labels["main"], dev=dev))
+    judged.clear()
+    with capture_logs() as logs:
+        await whole.publisher.publish(
+            trees(main=with_schema(json.dumps(PORT), "c2", shop="port: hunter2").labels["main"], dev=dev)
+        )
+
+    assert {} == whole.reader.refusals
+    assert ["main"] == [*whole.publisher.standing]
+    verdict = whole.publisher.standing["main"]
+    assert ["shop:default:main: type of shop.schema.json at /port (shop.yml:1)"] == [*map(str, verdict.findings)]
+    [event] = events(logs, "served configuration breaks the gate's rules")
+    assert ("main", 1, [str(verdict.findings[0])]) == (event["label"], event["findings_count"], event["findings"])
+    assert "hunter2" not in str(logs)
+    assert [Decision(Kind.STANDING, "main", "c2", verdict.findings, 1)] == whole.decisions
+    # Other labels aren't judged.
+    assert ["shop:default:main"] == judged
+    judged.clear()
+    whole.decisions.clear()
+    with capture_logs() as logs:
+        again = with_schema(json.dumps(PORT | {"title": "Shop"}), "c3", shop="port: hunter2")
+        await whole.publisher.publish(trees(main=again.labels["main"], dev=dev))
+    # The same findings aren't reported again.
+    assert [] == events(logs, "served configuration breaks the gate's rules")
+    assert ["shop:default:main"] == judged
+    assert ([], ["main"]) == (whole.decisions, [*whole.publisher.standing])
+    with capture_logs() as logs:
+        await whole.publisher.publish(trees(main=with_schema("{}", "c4", shop="port: hunter2").labels["main"], dev=dev))
+    assert ({}, []) == (whole.publisher.standing, events(logs, "served configuration breaks the gate's rules"))
+
+
+async def test_schemas_in_the_source_that_no_section_uses_are_not_examined(judged: list[str]) -> None:
+    whole = Wired(rules=[rules({}, "shop")])
+    await whole.publisher.publish(with_schema("{}", "c1", shop="port: x"))
+    judged.clear()
+    await whole.publisher.publish(with_schema(json.dumps(PORT), "c2", shop="port: x"))
+
+    assert ([], {}) == (judged, whole.publisher.standing)
+
+
+async def test_a_commit_that_keeps_the_schemas_examines_nothing_again(judged: list[str]) -> None:
+    whole = Wired(rules=[rules(None, has_source_schemas=True)])
+    await whole.publisher.publish(with_schema(json.dumps(PORT), "c1", shop="port: 1", other="a: 1"))
+    judged.clear()
+    await whole.publisher.publish(with_schema(json.dumps(PORT), "c2", shop="port: 1", other="a: 2"))
+
+    assert [] == judged
 
 
 async def test_a_schema_is_no_application() -> None:

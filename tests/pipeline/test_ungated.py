@@ -60,3 +60,4 @@ async def test_every_state_is_admitted_and_nothing_is_judged(
 
 async def test_nothing_is_examined() -> None:
     await UngatedPublications().examine_labels(SERVED, ["main"])
+    assert frozenset() == UngatedPublications().outdated(SERVED, SERVED)

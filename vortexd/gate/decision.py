@@ -18,6 +18,8 @@ class Kind(enum.Enum):
     UNJUDGED = "unjudged"
     RELEASED = "released"
     OVERRIDDEN = "overridden"
+    # What is served already breaks the rules, because the schemas or the served state have changed.
+    STANDING = "standing"
 
 
 @attrs.frozen(slots=True)

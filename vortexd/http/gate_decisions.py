@@ -8,8 +8,9 @@ each of them records what only it has done: it couldn't judge, or an administrat
 from ..audit import Actor, Audit, Outcome
 from ..gate.decision import Decision, Kind
 
-JUDGE, RELEASE, LET_THROUGH = "judge", "release label", "let through"
+JUDGE, RELEASE, LET_THROUGH, EXAMINE = "judge", "release label", "let through", "examine"
 _GATE = Actor("gate")
+_ACTS = {Kind.RELEASED: RELEASE, Kind.STANDING: EXAMINE}
 _JUDGED = {Kind.ACCEPTED: Outcome.DONE, Kind.REFUSED: Outcome.REFUSED, Kind.UNJUDGED: Outcome.FAILED}
 # At most this many findings and applications of one decision are named.
 _NAMED = 5
@@ -27,8 +28,10 @@ def record_decision(audit: Audit, decision: Decision, worker: int) -> None:
             actor = Actor(decision.person.name, decision.person.kind, decision.person.peer)
             audit.note(LET_THROUGH, actor, decision.label, Outcome.DONE, decision.reason, **_details(decision))
     elif worker == 0 or kind is Kind.UNJUDGED:
-        act = RELEASE if kind is Kind.RELEASED else JUDGE
+        act = _ACTS.get(kind, JUDGE)
         outcome = _JUDGED.get(kind, Outcome.DONE)
+        if kind is Kind.STANDING:
+            outcome = Outcome.REFUSED if decision.failure is None else Outcome.FAILED
         audit.note(act, _GATE, decision.label, outcome, _reason(decision), **_details(decision))
 
 

@@ -426,9 +426,29 @@ class GatedPublications:
         """Judge what is served under some labels, and report what breaks the rules. It stays served."""
         found = {label: served.state.labels[label] for label in labels if label in served.state.labels}
         keys = [key for key in {*served.listing.keys, *self._store} if not found.keys().isdisjoint(key.labels)]
+        before = {name: each for name, each in self._standing.items() if not found.keys().isdisjoint(name.split(","))}
+        for name in before:
+            del self._standing[name]
         await self._examine(served, keys, found)
-        for label in found.keys() & self._standing.keys():
-            report_standing(label, self._standing[label])
+        for name, verdict in sorted(self._standing.items()):
+            if found.keys().isdisjoint(name.split(",")) or before.get(name) == verdict:
+                continue
+            report_standing(name, verdict)
+            state = ",".join(filter(None, (state_in(served, label) for label in dict.fromkeys(name.split(",")))))
+            self._decided(Decision(Kind.STANDING, name, state, verdict.findings, verdict.count, verdict.failure))
+
+    def outdated(self, before: ServedState, now: ServedState) -> frozenset[str]:
+        """Return the labels that a publication has given other schemas. What is served of them must be examined again."""
+        if not any(each.has_source_schemas for each in self._gate.rules):
+            return frozenset()
+        former = before.state.labels
+        return frozenset(
+            label
+            for label, files in now.state.labels.items()
+            if label in former
+            and former[label] is not files
+            and schema_contents(former[label]) != schema_contents(files)
+        )
 
     async def _examine(self, served: ServedState, keys: Iterable[Key], labels: Mapping[str, ParsedFiles]) -> None:
         """Judge keys as they are served, and the schemas in labels. Note what breaks the rules."""

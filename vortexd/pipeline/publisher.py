@@ -349,14 +349,18 @@ class Publisher:
         await self._report_gate(admitted, before, now)
 
     async def _report_gate(self, admitted: Admitted, before: ServedState | None, now: ServedState) -> None:
-        """Report what the gate has decided. At the start, judge what is served."""
+        """Report what the gate has decided. At the start, judge what is served.
+
+        Do the same for labels that begin with a remembered state, or whose schemas have changed. Clients have their
+        documents already. So only the next publication waits for it.
+        """
         self._gated.committed(admitted, before, now)
         self._metrics.labels_held_back(len(now.refusals))
         self._metrics.applications_held_back(sum(len(each.applications) for each in now.refusals.values()))
         if before is None:
             await self._gated.examine(now)
-        elif admitted.recalled:
-            await self._gated.examine_labels(now, admitted.recalled)
+        elif labels := admitted.recalled | self._gated.outdated(before, now):
+            await self._gated.examine_labels(now, labels)
         if self._is_unjudged(now):
             self._incomplete.set()
 

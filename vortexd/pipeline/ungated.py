@@ -65,6 +65,10 @@ class UngatedPublications:
     async def examine_labels(self, served: ServedState, labels: Collection[str]) -> None:
         """Do nothing, because there are no rules."""
 
+    def outdated(self, before: ServedState, now: ServedState) -> frozenset[str]:
+        """Return nothing, because there are no rules."""
+        return frozenset()
+
     def remember(self, served: ServedState) -> None:
         """Do nothing, because only a gate's states are remembered."""
 
