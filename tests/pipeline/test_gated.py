@@ -525,6 +525,65 @@ async def test_what_stays_may_stay_as_long_as_it_does_not_change() -> None:
     assert {} == whole.publisher.gated.standing
 
 
+async def test_what_is_gone_does_not_stand() -> None:
+    whole = Wired(rules=[rules()])
+    first = trees(main=files(shop="port: x", billing="port: y"), dev=files(shop="port: x"), qa=files(shop="port: x"))
+    await whole.publisher.publish(first)
+    assert {"main", "dev", "qa"} == whole.publisher.standing.keys()
+    # A file of one label is gone, and another label.
+    await whole.publisher.publish(trees(main=files(billing="port: y"), qa=first.labels["qa"]))
+    assert {"main", "qa"} == whole.publisher.standing.keys()
+    assert ["billing"] == [each.key.application for each in whole.publisher.standing["main"].findings]
+    await whole.publisher.publish(trees(main=files(other="a: 1"), qa=first.labels["qa"]))
+    assert {"qa"} == whole.publisher.standing.keys()
+
+
+async def test_a_key_of_several_labels_does_not_stand_once_one_of_them_is_gone() -> None:
+    whole, key = Wired(), Key("shop", "default", "main,dev")
+    await whole.publisher.publish(trees(main=files(shop="port: x"), dev=files(a="a: 1")))
+    await whole.reader.read(key)
+    whole.pipeline.hold(key)
+    await whole.publisher.judge_by([rules()])
+    assert {"main", "main,dev"} == whole.publisher.standing.keys()
+    await whole.publisher.publish(trees(main=files(shop="port: x")))
+
+    assert {"main"} == whole.publisher.standing.keys()
+
+
+async def test_what_stands_is_the_same_after_a_restart_whatever_was_let_through() -> None:
+    whole = Wired(rules=[rules()])
+    await whole.publisher.publish(tree("c1", shop="port: x", billing="port: 1"))
+    bad = tree("c2", shop="port: x", billing="port: y", more="port: z")
+    await whole.publisher.publish(bad)
+    await whole.publisher.let_through("main", "c2", ADA, "why")
+    later = Wired(rules=[rules()])
+    await later.publisher.publish(bad)
+
+    verdict = whole.publisher.standing["main"]
+    assert ["billing", "more", "shop"] == [each.key.application for each in verdict.findings]
+    assert later.publisher.standing == whole.publisher.standing
+
+
+async def test_findings_that_are_not_among_the_first_are_known_once_others_are_corrected() -> None:
+    whole = Wired(rules=[rules()])
+    wrong = {f"a{number:02}": "port: x" for number in range(22)}
+    await whole.publisher.publish(tree(**wrong))
+    assert (22, 20) == (whole.publisher.standing["main"].count, len(whole.publisher.standing["main"].findings))
+    await whole.publisher.publish(tree(**{**wrong, "a00": "port: 1", "a21": "port: 1"}))
+
+    assert (20, 20) == (whole.publisher.standing["main"].count, len(whole.publisher.standing["main"].findings))
+
+
+async def test_what_stands_is_examined_only_where_it_changes(judged: list[str]) -> None:
+    whole = Wired(rules=[rules()])
+    main = files(shop="port: x")
+    await whole.publisher.publish(trees(main=main, dev=files(billing="port: 1")))
+    judged.clear()
+    await whole.publisher.publish(trees(main=main, dev=files(billing="port: 2")))
+
+    assert (["billing:default:dev"], ["main"]) == (judged, [*whole.publisher.standing])
+
+
 async def test_stricter_rules_leave_what_is_served_and_report_it(judged: list[str]) -> None:
     whole = Wired()
     await whole.publisher.publish(tree(shop="port: x", billing="port: 1"))

@@ -14,6 +14,7 @@ A changed key counts if it is in the listing or in use. Other keys are judged wh
 import hashlib
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
@@ -357,6 +358,8 @@ class GatedPublications:
             if former.get(label) != refusal:
                 report_refusal(refusal, is_served=label in now.tree.labels)
                 self._decide(Kind.REFUSED if refusal.failure is None else Kind.UNJUDGED, refusal)
+        for name in [each for each in self._standing if not now.state.labels.keys() >= {*each.split(",")}]:
+            del self._standing[name]
         for label in former.keys() - now.refusals.keys():
             exception = self._exceptions.pop(label, None)
             state = state_in(now, label)
@@ -383,13 +386,9 @@ class GatedPublications:
         self._unsettled &= listed
         if ready is None:
             return
-        changed = {each.key for each in ready.changes}
         for key, config in ready.configs.items():
             if key in listed:
                 self._settle(key, None if key in ready.kept else config)
-        for label, verdict in list(self._standing.items()):
-            if label not in self._exceptions:
-                self._stand(label, verdict, [each for each in verdict.findings if each.key not in changed])
 
     def _settle(self, key: Key, config: Config | None) -> None:
         if config is None:
@@ -399,14 +398,6 @@ class GatedPublications:
             self._unsettled.discard(key)
             self._configs[key] = config
             self._dependencies.put(config)
-
-    def _stand(self, label: str, verdict: Verdict, findings: Sequence[Finding]) -> None:
-        """Keep the findings about served keys that still hold."""
-        count = verdict.count - (len(verdict.findings) - len(findings))
-        if count or verdict.failure:
-            self._standing[label] = Verdict(tuple(findings), count, verdict.failure)
-        else:
-            del self._standing[label]
 
     # What is served already.
 
@@ -419,7 +410,7 @@ class GatedPublications:
             return
         await self._examine(served, {*served.listing.keys, *self._store}, served.state.labels)
         for label, each in self._standing.items():
-            if before.get(label) != each:
+            if not _is_known(before.get(label), each):
                 report_standing(label, each)
 
     async def examine_labels(self, served: ServedState, labels: Collection[str]) -> None:
@@ -431,28 +422,31 @@ class GatedPublications:
             del self._standing[name]
         await self._examine(served, keys, found)
         for name, verdict in sorted(self._standing.items()):
-            if found.keys().isdisjoint(name.split(",")) or before.get(name) == verdict:
+            if found.keys().isdisjoint(name.split(",")) or _is_known(before.get(name), verdict):
                 continue
             report_standing(name, verdict)
             state = ",".join(filter(None, (state_in(served, label) for label in dict.fromkeys(name.split(",")))))
             self._decided(Decision(Kind.STANDING, name, state, verdict.findings, verdict.count, verdict.failure))
 
     def outdated(self, before: ServedState, now: ServedState) -> frozenset[str]:
-        """Return the labels that a publication has given other schemas. What is served of them must be examined again."""
-        if not any(each.has_source_schemas for each in self._gate.rules):
-            return frozenset()
-        former = before.state.labels
-        return frozenset(
-            label
-            for label, files in now.state.labels.items()
-            if label in former
-            and former[label] is not files
-            and schema_contents(former[label]) != schema_contents(files)
-        )
+        """Return the labels about which a publication has outdated what is known. They must be examined again.
+
+        These are the labels with findings that have changed, and those with other schemas.
+        """
+        standing = {label for name in self._standing for label in name.split(",")}
+        has_schemas = any(each.has_source_schemas for each in self._gate.rules)
+        found = set()
+        for label, files in now.state.labels.items():
+            former = before.state.labels.get(label)
+            is_same = former is files and before.state.held.get(label) is now.state.held.get(label)
+            if not is_same and (label in standing or (has_schemas and _has_other_schemas(former, files))):
+                found.add(label)
+        return frozenset(found)
 
     async def _examine(self, served: ServedState, keys: Iterable[Key], labels: Mapping[str, ParsedFiles]) -> None:
         """Judge keys as they are served, and the schemas in labels. Note what breaks the rules."""
-        configs = await self._learn(served, keys)
+        # In the same order each time, so that a verdict names the same findings first.
+        configs = await self._learn(served, await self._in_thread(_in_order, keys))
         verdicts = await self._gate.judge(configs, served.state.labels, served.state.labels)
         for label, files in labels.items():
             unusable = await self._gate.unusable(None, files, label)
@@ -623,6 +617,22 @@ def _is_held(key: Key, new: Mapping[str, Refusal], prepared: ServedState) -> boo
     """Return whether new refusals give a key former files."""
     found = [(label, new[label]) for label in key.labels if label in new]
     return any(not each.applications or key in prepared.state.held.get(label, ()) for label, each in found)
+
+
+def _in_order(keys: Iterable[Key]) -> list[Key]:
+    return sorted(keys, key=attrgetter("label", "application", "profile"))
+
+
+def _is_known(before: Verdict | None, now: Verdict) -> bool:
+    """Return whether a verdict about what is served says the same as the one before, in whatever order."""
+    return before is not None and (
+        ({*before.findings}, before.count, before.failure) == ({*now.findings}, now.count, now.failure)
+    )
+
+
+def _has_other_schemas(before: ParsedFiles | None, now: ParsedFiles) -> bool:
+    """Return whether a label has other schemas than before. A new label was judged by its own schemas."""
+    return before is not None and schema_contents(before) != schema_contents(now)
 
 
 def _with_pins(served: ServedState, pinned: "Mapping[Key, Pinned]") -> ServedState:
