@@ -85,6 +85,20 @@ async def test_the_page_has_what_is_held_back_and_what_stands() -> None:
     assert jsonschema_rs.is_valid(schema, said)
 
 
+async def test_before_the_first_state_nothing_is_known() -> None:
+    reader, publications, audit = FakeReader(), FakePublications(), NotedAudit()
+    reader.default_label = None
+    body = orjson.dumps({"label": "main", "state": "c2", "reason": "why"})
+    async with serving(more=[GateEndpoint(reader, publications, audit)], reader=reader) as http:
+        got, head, posted = await http.ask(PATH), await http.ask(PATH, "HEAD"), await http.ask(PATH, "POST", body)
+
+    assert [503, 503, 503] == [each.status for each in (got, head, posted)]
+    assert ["1", "1"] == [each.headers["retry-after"] for each in (got, posted)]
+    assert ("starting", [], []) == (orjson.loads(got.body)["message"], publications.exceptions, audit.noted)
+    for each in GateEndpoint.operations[PATH].values():
+        assert "503" in each["responses"]
+
+
 async def test_the_applications_that_are_held_back_are_on_the_page_and_in_the_status() -> None:
     reader = FakeReader()
     reader.refused = {"main": attrs.evolve(REFUSAL, applications=("billing",))}

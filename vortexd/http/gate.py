@@ -39,7 +39,7 @@ _POST = operation(
     "letThrough",
     "Publishes a state of a label that the gate holds back; needs the right `admin`.",
     {"204": {"description": "the state is published"}},
-    errors=(409, 413),
+    errors=(409, 413, 503),
 )
 _POST["requestBody"] = {"required": True, "content": media({V1: ref("GateException")})}
 _OPERATIONS: Operations = {
@@ -48,6 +48,7 @@ _OPERATIONS: Operations = {
             "gate",
             "The labels that the gate holds back, and what breaks its rules although it is served; needs the right `admin`.",
             ok("the labels and the findings", {V1: ref("Gate")}),
+            errors=(503,),
         ),
         "post": _POST,
     }
@@ -56,6 +57,11 @@ _OPERATIONS: Operations = {
 
 class Refusals(Protocol):
     """The part of the reader that `GateEndpoint` needs."""
+
+    @property
+    def default_label(self) -> str | None:
+        """The default label, or None before the first state."""
+        ...
 
     @property
     def refusals(self) -> Mapping[str, Refusal]:
@@ -102,6 +108,7 @@ class GateEndpoint(Endpoint):
         """See `Endpoint`."""
         if request.method == "POST":
             label, state, reason = _exception(request.body)
+            self._check_started()
             # A server without a gate doesn't load these modules.
             from ..gate.decision import Person
             from .gate_decisions import LET_THROUGH
@@ -117,12 +124,22 @@ class GateEndpoint(Endpoint):
             # The publisher has recorded the exception.
             await self._audit.flush()
             return Response(204, content_type=None)
+        self._check_started()
         refusals, standing = self._reader.refusals, self._publications.standing
         said = {
             "held_back": [refusal_members(refusals[label]) for label in sorted(refusals)],
             "standing": [_standing_members(label, standing[label]) for label in sorted(standing)],
         }
         return Response(body=orjson.dumps(said))
+
+    def _check_started(self) -> None:
+        """Before the first state, nothing is known about labels.
+
+        Raises:
+            RemoteError: The server is starting.
+        """
+        if self._reader.default_label is None:
+            raise RemoteError("starting", 503, {"Retry-After": "1"})
 
     def _hear(self, text: str) -> str:
         from ..gate.decision import Person
