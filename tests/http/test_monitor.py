@@ -21,6 +21,7 @@ from tests.http.serving import serving
 from tests.http.test_auth import bearer, gate
 from vortexd.auth import Authority
 from vortexd.core.model import BrokenFile, Served
+from vortexd.gate.finding import Refusal
 from vortexd.http import monitor as module
 from vortexd.http.endpoint import Headers, Request, Response
 from vortexd.http.monitor import Monitor
@@ -586,6 +587,22 @@ async def test_the_answer_waits_for_no_longer_than_senders_do(autojump_clock: Mo
 
     assert module.LOOK_SECONDS == trio.current_time() - began
     assert {} == answer.headers
+
+
+async def test_what_is_held_back_is_named_only_once_the_sources_have_looked(autojump_clock: MockClock) -> None:
+    """The push may repair what is held back."""
+    sources = FakeSources()
+    monitor = Monitor(sources, MonitorSettings(), refusals=lambda: [Refusal("main", "c1", (), 1)])
+    name = "X-Vortex-Held-Back"
+    assert '"main";state="c1"' == (await monitor.answer(request())).headers[name]
+    # This one doesn't wait, because another one has waited just now.
+    assert name not in (await monitor.answer(request())).headers
+    await trio.sleep(module.LOOK_SECONDS)
+    sources.looked = trio.Event()
+    assert name not in (await monitor.answer(request())).headers
+    # Nothing is fetched for this one, so nothing changes.
+    monitor = Monitor(FakeSources(0), MonitorSettings(), refusals=lambda: [Refusal("main", "c1", (), 1)])
+    assert name in (await monitor.answer(request())).headers
 
 
 async def test_a_hook_that_no_source_is_meant_by_is_answered_at_once(autojump_clock: MockClock) -> None:

@@ -3,6 +3,7 @@
 A webhook is only a hint. The response names applications as Spring's does, but no source relies on them. Every verified
 change makes sources fetch, even if the server doesn't know the event. `hook_interval` limits how often they fetch. The
 response waits a short time for that fetch, and then names the broken files.
+If the fetch has ended, it also names what the gate holds back.
 """
 
 import math
@@ -119,25 +120,26 @@ class Monitor(Endpoint):
         await self._verify(request)
         hook, destinations = await threads.run_sync(_understood, request.headers, request.body)
         count = self._pass_on(hook)
-        if count:
-            await self._wait_looked(hook)
+        is_current = await self._wait_looked(hook) if count else True
         # The same list as Spring's. But if no source has the repository, the list is empty.
         found = destinations if count or not hook.addresses else []
-        headers = broken_headers(self._broken()) | refused_headers(self._refusals())
+        # The fetch may bring the corrected files. Before its end, a refusal of the former ones would mislead their author.
+        headers = broken_headers(self._broken()) | refused_headers(self._refusals() if is_current else ())
         return Response(body=orjson.dumps(found), headers=headers)
 
-    async def _wait_looked(self, hook: Hook) -> None:
-        """Wait a short time, so that the response can name a broken file to its author.
+    async def _wait_looked(self, hook: Hook) -> bool:
+        """Wait a short time, so that the response can name a broken file to its author. Return whether the fetch has ended.
 
         If there are many webhooks, respond at once.
         """
         # After one response has waited, responses within the next LOOK_SECONDS don't wait.
         if self._waiting >= _MOST_WAITING or trio.current_time() < self._rests_until:
-            return
+            return False
         self._waiting += 1
         try:
-            with trio.move_on_after(LOOK_SECONDS):
+            with trio.move_on_after(LOOK_SECONDS) as waiting:
                 await self._sources.wait_looked(hook.addresses, hook.refs)
+            return not waiting.cancelled_caught
         finally:
             self._waiting -= 1
             self._rests_until = trio.current_time() + LOOK_SECONDS
