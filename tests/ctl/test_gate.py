@@ -75,6 +75,16 @@ def test_each_form_of_a_finding_is_shown(capsys: pytest.CaptureFixture[str]) -> 
     ]
 
 
+def test_a_schema_that_cannot_be_used_says_why(capsys: pytest.CaptureFixture[str]) -> None:
+    finding = FINDING | {"pointer": "", "keyword": "schema", "rule": "s.json", "file": "s.json", "line": 2}
+    refusal = HELD | {"findings": [finding | {"problem": "not JSON: the text ends too soon"}], "findings_count": 1}
+    _, out, *_ = gate(capsys, said(refusal))
+
+    assert (
+        f"    {FINDING['key']}: s.json can't be used: not JSON: the text ends too soon (s.json:2)" in out.splitlines()
+    )
+
+
 def test_what_is_served_against_the_rules_is_listed_without_status_1(capsys: pytest.CaptureFixture[str]) -> None:
     status, out, _, _, _ = gate(capsys, said(standing=[STANDING]))
 

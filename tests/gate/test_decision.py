@@ -13,4 +13,4 @@ def test_a_decision_that_accepts_has_no_findings_and_no_person() -> None:
 
 
 def test_each_kind_has_a_text_of_its_own() -> None:
-    assert ["accepted", "refused", "unjudged", "released", "overridden"] == [each.value for each in Kind]
+    assert ["accepted", "refused", "unjudged", "released", "overridden", "standing"] == [each.value for each in Kind]

@@ -1,5 +1,6 @@
 """Findings and refusals: their texts, and their members."""
 
+import attrs
 import pytest
 
 from vortexd.core.model import Key
@@ -90,3 +91,13 @@ def test_the_header_has_a_bounded_number_of_applications() -> None:
 
     assert refused_headers([refusal])["X-Vortex-Held-Back"].endswith(';applications="0 1 2 3 4 5 6 7"')
     assert 9 == len(refusal.members["applications"])
+
+
+def test_a_schema_that_cannot_be_used_says_why_everywhere() -> None:
+    found = Finding(KEY, "", "schema", "s.json", "s.json", 2, "not JSON: the text ends too soon")
+
+    assert str(found).endswith(": s.json can't be used: not JSON: the text ends too soon (s.json:2)")
+    assert "not JSON: the text ends too soon" == found.members["problem"]
+    assert "problem" not in attrs.evolve(found, problem=None).members
+    [header] = refused_headers([Refusal("main", "c2", (found,), 1)]).values()
+    assert ';file="s.json";problem="not JSON: the text ends too soon";line=2' in header

@@ -192,8 +192,8 @@ async def test_schemas_in_the_source_that_cannot_be_used_are_findings(gate: Publ
     before, after = files(a={}), files(a={"type": "strin"}, b={})
     found = await gate.unusable(before, after, "main")
 
-    key = Key("a", "default", "main")
-    assert Verdict((Finding(key, "", "schema", "a.schema.json", "a.schema.json", 1),), 1) == found
+    key, problem = Key("a", "default", "main"), "there is no such type"
+    assert Verdict((Finding(key, "", "schema", "a.schema.json", "a.schema.json", 1, problem),), 1) == found
     assert Verdict() == await gate.unusable(after, after, "main")
     assert not (await gate.unusable(None, after, "main")).accepts
     assert Verdict() == await gate.unusable(before, files(b={}), "main")

@@ -429,10 +429,38 @@ async def test_a_commit_with_a_schema_that_cannot_be_used_is_refused() -> None:
     await whole.publisher.publish(with_schema("{}", shop="port: 1"))
     await whole.publisher.publish(with_schema('{\n"type": "strin"}', shop="port: 2"))
 
-    assert ["shop:default:main: schema of shop.schema.json at the top of the document (shop.schema.json:2)"] == [
-        str(each) for each in whole.reader.refusals["main"].findings
-    ]
+    why = "shop.schema.json can't be used: there is no such type (shop.schema.json:2)"
+    assert [f"shop:default:main: {why}"] == [str(each) for each in whole.reader.refusals["main"].findings]
     assert [{"port": 1}] == await documents(whole, SHOP)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('{"const": "hunter2"', "not JSON: the text ends too soon"),
+        ('["hunter2"]', "a schema must be an object"),
+        ('{"$ref": "hunter2.json"}', "it refers to a schema that isn't configured"),
+        ('{"$ref": "#/$defs/hunter2"}', "it refers to a place that doesn't exist"),
+        (
+            '{"$schema": "http://json-schema.org/draft-07/schema#"}',
+            "only the draft https://json-schema.org/draft/2020-12/schema is supported",
+        ),
+        ('{"pattern": "hunter2("}', "its format can't be used"),
+        ('{"type": "hunter2"}', "there is no such type"),
+        ('{"properties": {"type": {"type": ["string", 1]}}}', "there is no such type"),
+        ('{"properties": {"type": "hunter2"}}', "its type isn't that of a schema"),
+    ],
+)
+async def test_a_schema_that_cannot_be_used_says_why_without_a_value(text: str, reason: str) -> None:
+    whole = Wired(rules=[rules(None, has_source_schemas=True)])
+    await whole.publisher.publish(with_schema("{}", shop="port: 1"))
+    with capture_logs() as logs:
+        await whole.publisher.publish(with_schema(text, shop="port: 2"))
+
+    [finding] = whole.reader.refusals["main"].findings
+    assert (reason, f"shop.schema.json can't be used: {reason}") == (finding.problem, finding.reason)
+    assert reason in str(events(logs, "label held back"))
+    assert "hunter2" not in str(logs)
 
 
 async def test_a_new_schema_that_the_served_files_break_is_reported_at_once(judged: list[str]) -> None:

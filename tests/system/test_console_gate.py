@@ -55,9 +55,11 @@ async def test_the_gate_shows_what_it_holds_back_and_what_stands_and_lets_one_st
 async def test_the_header_of_a_configuration_is_read_as_the_list_of_the_gate(page: Page, tmp_path: Path) -> None:
     key = Key("café", "default", "feature/ä,b")
     first = Finding(key, '/a"b;c=1,', "type", "x.schema.json", "café.yml", 4)
+    broken = Finding(key, "", "schema", "x.schema.json", "x.schema.json", 2, "not JSON: the text ends too soon")
     findings = (first, Finding(key, "", "required", "x.schema.json"), Finding(key, "/b", "command", "judge", "b.yml"))
+    findings = (*findings, broken)
     refusals = [
-        Refusal("feature/ä", "a" * 40, findings, 3),
+        Refusal("feature/ä", "a" * 40, findings, 4),
         Refusal("next", "b" * 16, (), 0, "has failed"),
         Refusal("old", "c" * 40, (), 0),
     ]

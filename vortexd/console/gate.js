@@ -51,7 +51,7 @@ function standing(labels) {
 export function reasons({ failure, findings, findings_count: count }) {
   const rows = findings.map((each) => [
     keyName(each.key),
-    `${each.keyword} of ${each.rule}`,
+    each.problem ? `${each.rule} can't be used: ${each.problem}` : `${each.keyword} of ${each.rule}`,
     element("code", {}, each.pointer || "the whole document"),
     each.file === null ? "–" : element("code", {}, each.line === null ? each.file : `${each.file}:${each.line}`),
   ]);
@@ -98,7 +98,7 @@ export function refusalsOf(header) {
     const known = refusals.get(label) ?? { label: decodeURIComponent(label), state: has.get("state"), failure: null, findings: [], findings_count: 0 };
     refusals.set(label, known);
     if (has.has("failed")) known.failure = "has failed";
-    if (has.has("key")) known.findings_count = known.findings.push({ key: has.get("key"), pointer: has.get("pointer"), keyword: has.get("keyword"), rule: has.get("rule"), file: has.get("file") ?? null, line: has.get("line") ?? null });
+    if (has.has("key")) known.findings_count = known.findings.push({ key: has.get("key"), pointer: has.get("pointer"), keyword: has.get("keyword"), rule: has.get("rule"), file: has.get("file") ?? null, line: has.get("line") ?? null, problem: has.get("problem") });
   }
   return [...refusals.values()];
 }

@@ -107,7 +107,10 @@ def _reasons(judged: Mapping[str, Any]) -> Iterator[str]:
         place = "" if each["file"] is None else f" ({each['file']})"
         if each["line"] is not None:
             place = f" ({each['file']}:{each['line']})"
-        yield printable(f"    {each['key']}: {each['keyword']} of {each['rule']} at {pointer}{place}")
+        reason = f"{each['keyword']} of {each['rule']} at {pointer}"
+        if each.get("problem"):
+            reason = f"{each['rule']} can't be used: {each['problem']}"
+        yield printable(f"    {each['key']}: {reason}{place}")
     if (more := judged["findings_count"] - len(judged["findings"])) > 0:
         yield f"    and {more} more findings"
     if judged["failure"] is not None:

@@ -39,6 +39,7 @@ class Finding:
         rule: The name of the schema, or the name of the command's program.
         file: The file that decides about this place, below the root of its source, or None if no file does.
         line: The line in that file, from 1, or None if it isn't known.
+        problem: Why the schema can't be used, as a fixed phrase without a value, if the keyword is `schema`. Otherwise None.
     """
 
     key: Key
@@ -47,6 +48,7 @@ class Finding:
     rule: str
     file: str | None = None
     line: int | None = None
+    problem: str | None = None
 
     @property
     def place(self) -> str:
@@ -57,12 +59,15 @@ class Finding:
 
     @property
     def reason(self) -> str:
-        """The rule and the place in the document, as a phrase."""
+        """The rule and the place in the document, as a phrase; or why the schema can't be used."""
+        if self.problem is not None:
+            return f"{self.rule} can't be used: {self.problem}"
         return f"{self.keyword} of {self.rule} at {self.pointer or 'the top of the document'}"
 
     @property
     def members(self) -> dict[str, Any]:
         """The finding as members of a JSON object."""
+        problem = {} if self.problem is None else {"problem": self.problem}
         return {
             "key": str(self.key),
             "pointer": self.pointer,
@@ -70,7 +75,7 @@ class Finding:
             "rule": self.rule,
             "file": self.file,
             "line": self.line,
-        }
+        } | problem
 
     def __str__(self) -> str:
         place = self.place
@@ -117,7 +122,7 @@ def refused_headers(refusals: Sequence[Refusal]) -> dict[str, str]:
 
     Each item is a percent-encoded label with parameters: `state`. If only applications are held back, it has `scope` and
     `applications`, the first ones, separated by spaces. A finding has `key`, `pointer`, `keyword`, `rule`,
-    `file` and `line`, as far as they are known. The texts are percent-encoded. If the gate couldn't judge, it has `failed`.
+    `file`, `problem` and `line`, as far as they are known. The texts are percent-encoded. If the gate couldn't judge, it has `failed`.
     """
     items = [item for refusal in refusals for item in _items(refusal)]
     return {HEADER: ", ".join(items[:_IN_HEADER])} if items else {}
@@ -132,6 +137,8 @@ def _items(refusal: Refusal) -> Sequence[str]:
         texts = {"key": str(each.key), "pointer": each.pointer, "keyword": each.keyword, "rule": each.rule}
         if each.file is not None:
             texts["file"] = each.file
+        if each.problem is not None:
+            texts["problem"] = each.problem
         item = head + "".join(f';{name}="{quoted(text)}"' for name, text in texts.items())
         found.append(item if each.line is None else f"{item};line={each.line}")
     if refusal.failure is not None:

@@ -178,7 +178,7 @@ class PublicationGate:
         except Failure as failure:
             return Verdict(failure=str(failure))
         findings = tuple(
-            Finding(Key(_owner(each.file), "default", label), "", SCHEMA, each.name, each.file, each.line)
+            Finding(Key(_owner(each.file), "default", label), "", SCHEMA, each.name, each.file, each.line, each.reason)
             for each in problems
         )
         return Verdict(findings[:MOST_FINDINGS], len(findings))

@@ -116,7 +116,10 @@ def _compile(resources: Sequence[tuple[str, str]]) -> Mapping[str, Any]:
     schemas = {name: orjson.loads(text) for name, text in resources}
     for name, schema in schemas.items():
         for error in jsonschema_rs.iter_errors({"$ref": DRAFT}, schema, offline=True):
-            raise _Unusable(name, error.instance_path, f"its {error.kind.name} isn't that of a schema")
+            # Only `type` has alternatives: one name, or a list of names.
+            is_type = error.kind.name == "anyOf"
+            reason = "there is no such type" if is_type else f"its {error.kind.name} isn't that of a schema"
+            raise _Unusable(name, error.instance_path, reason)
     known, references = _resources(schemas)
     for each in references:
         resource = _address(each)

@@ -100,8 +100,11 @@ BROKEN: dict[str, Schema] = {
     "served": {"enum": [each.value for each in Served]},
     "last_good": nullable(TEXT),
 }
-FINDING: Schema = an_object(
-    key=TEXT, pointer=POINTER, keyword=TEXT, rule=TEXT, file=nullable(TEXT), line=nullable(COUNT)
+FINDING: Schema = optional(
+    an_object(
+        key=TEXT, pointer=POINTER, keyword=TEXT, rule=TEXT, file=nullable(TEXT), line=nullable(COUNT), problem=TEXT
+    ),
+    "problem",
 )
 ERROR: Schema = optional(
     an_object(timestamp=TIME, status={"type": "integer"}, error=TEXT, message=TEXT),

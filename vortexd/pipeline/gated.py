@@ -23,7 +23,7 @@ import structlog
 from ..core.errors import RemoteError
 from ..core.model import Config, Files, Key, Tree
 from ..gate.decision import Decision, Kind, Person
-from ..gate.finding import MOST_FINDINGS, Finding, Refusal
+from ..gate.finding import MOST_FINDINGS, Refusal
 from ..gate.gate import PublicationGate, Rules, Verdict
 from ..gate.schemas import schema_contents
 from ..resolve.alterations import Alterations
