@@ -85,6 +85,30 @@ def test_a_schema_that_cannot_be_used_says_why(capsys: pytest.CaptureFixture[str
     )
 
 
+@pytest.mark.parametrize(
+    ("failure", "remedy"),
+    [
+        ("can't start the command judge: no such file", "Repair the command (vortexd judges again in 5 to 60 s)"),
+        ("can't validate: it hangs", "Repair the gate, or raise its limits (vortexd judges again in 5 to 60 s)"),
+    ],
+)
+def test_if_the_gate_could_not_judge_the_advice_is_to_repair_it(
+    failure: str, remedy: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, out, *_ = gate(capsys, said(HELD | {"findings": [], "findings_count": 0, "failure": failure}))
+
+    assert f"    {remedy}; or let this state through: vortexctl" in out
+    assert f"    the gate {failure}" in out.splitlines()
+    assert "Correct" not in out
+
+
+def test_a_rule_of_the_served_state_is_named_so_and_the_schema_comes_first(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, *_ = gate(capsys, said(HELD | {"findings": [FINDING | {"rule_state": "served"}]}))
+
+    assert "    billing:prod:main: type of s.json of the served state at /port (billing.yml:2)" in out.splitlines()
+    assert "    Correct the file, or first publish the new schema in a commit of its own; or let this" in out
+
+
 def test_what_is_served_against_the_rules_is_listed_without_status_1(capsys: pytest.CaptureFixture[str]) -> None:
     status, out, _, _, _ = gate(capsys, said(standing=[STANDING]))
 

@@ -101,3 +101,13 @@ def test_a_schema_that_cannot_be_used_says_why_everywhere() -> None:
     assert "problem" not in attrs.evolve(found, problem=None).members
     [header] = refused_headers([Refusal("main", "c2", (found,), 1)]).values()
     assert ';file="s.json";problem="not JSON: the text ends too soon";line=2' in header
+
+
+def test_a_rule_of_the_served_state_is_named_so_everywhere() -> None:
+    found = Finding(KEY, "/port", "type", "s.json", is_former=True)
+
+    assert "type of s.json of the served state at /port" == found.reason
+    assert "served" == found.members["rule_state"]
+    assert "rule_state" not in attrs.evolve(found, is_former=False).members
+    [header] = refused_headers([Refusal("main", "c2", (found,), 1)]).values()
+    assert header.endswith(';rule="s.json";rule_state="served"')

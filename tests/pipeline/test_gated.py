@@ -414,10 +414,16 @@ def with_schema(text: str, revision: str | None = None, /, **contents: str) -> T
 async def test_a_commit_cannot_delete_its_own_gate() -> None:
     whole = Wired(rules=[rules(None, has_source_schemas=True)])
     await whole.publisher.publish(with_schema(json.dumps(PORT), shop="port: 1"))
-    await whole.publisher.publish(tree(shop="port: x"))
-    assert [{"port": 1}] == await documents(whole, SHOP)
-    await whole.publisher.publish(with_schema("{}", shop="port: x"))
-    assert [{"port": 1}] == await documents(whole, SHOP)
+    former = "shop:default:main: type of shop.schema.json of the served state at /port (shop.yml:1)"
+    for changed in (tree(shop="port: x"), with_schema("{}", shop="port: x")):
+        await whole.publisher.publish(changed)
+        assert [{"port": 1}] == await documents(whole, SHOP)
+        assert [former] == [str(each) for each in whole.reader.refusals["main"].findings]
+    # If the new state has the same schema, the author finds it there.
+    await whole.publisher.publish(with_schema(json.dumps(PORT), shop="port: y"))
+    assert [former.replace(" of the served state", "")] == [
+        str(each) for each in whole.reader.refusals["main"].findings
+    ]
     # In two steps it is possible.
     await whole.publisher.publish(with_schema("{}", shop="port: 1"))
     await whole.publisher.publish(with_schema("{}", shop="port: x"))

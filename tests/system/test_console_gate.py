@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import attrs
 import pytest
 
 from vortexd.core.model import Key
@@ -42,7 +43,7 @@ async def test_the_gate_shows_what_it_holds_back_and_what_stands_and_lets_one_st
         f"{KEY}\ttype of billing.schema.json\t/database/pool\tbilling.yml:4",
         "the whole document\tbilling.yml",
         "and 1 more",
-        "The gate couldn't judge: it didn't answer within 5 s.",
+        "The gate didn't answer within 5 s.",
         "Served although it breaks the rules",
         "v1",
     ):
@@ -57,9 +58,9 @@ async def test_the_header_of_a_configuration_is_read_as_the_list_of_the_gate(pag
     first = Finding(key, '/a"b;c=1,', "type", "x.schema.json", "café.yml", 4)
     broken = Finding(key, "", "schema", "x.schema.json", "x.schema.json", 2, "not JSON: the text ends too soon")
     findings = (first, Finding(key, "", "required", "x.schema.json"), Finding(key, "/b", "command", "judge", "b.yml"))
-    findings = (*findings, broken)
+    findings = (*findings, broken, attrs.evolve(first, is_former=True))
     refusals = [
-        Refusal("feature/ä", "a" * 40, findings, 4),
+        Refusal("feature/ä", "a" * 40, findings, 5),
         Refusal("next", "b" * 16, (), 0, "has failed"),
         Refusal("old", "c" * 40, (), 0),
     ]

@@ -51,12 +51,12 @@ function standing(labels) {
 export function reasons({ failure, findings, findings_count: count }) {
   const rows = findings.map((each) => [
     keyName(each.key),
-    each.problem ? `${each.rule} can't be used: ${each.problem}` : `${each.keyword} of ${each.rule}`,
+    each.problem ? `${each.rule} can't be used: ${each.problem}` : `${each.keyword} of ${each.rule}${each.rule_state ? " of the served state" : ""}`,
     element("code", {}, each.pointer || "the whole document"),
     each.file === null ? "–" : element("code", {}, each.line === null ? each.file : `${each.file}:${each.line}`),
   ]);
   return [
-    failure === null ? null : element("p", { class: "bad" }, `The gate couldn't judge: it ${failure}.`),
+    failure === null ? null : element("p", { class: "bad" }, `The gate ${failure}.`),
     rows.length ? table(["Key", "Rule", "Place in the document", "File"], rows) : null,
     more(count - rows.length),
   ].filter((each) => each !== null);
@@ -93,12 +93,12 @@ async function startAgain(label) {
 /** Return the refusals in the header X-Vortex-Held-Back, in the form of /api/v1/gate. Every token that may read a key gets this header. */
 export function refusalsOf(header) {
   const refusals = new Map();
-  for (const [, label, rest] of (header ?? "").matchAll(/"([^"]*)"((?:;[a-z]+(?:=(?:"[^"]*"|\d+))?)*)/g)) {
-    const has = new Map([...rest.matchAll(/;([a-z]+)(?:=(?:"([^"]*)"|(\d+)))?/g)].map(([, name, text, number]) => [name, number === undefined ? decodeURIComponent(text ?? "") : Number(number)]));
+  for (const [, label, rest] of (header ?? "").matchAll(/"([^"]*)"((?:;[a-z_]+(?:=(?:"[^"]*"|\d+))?)*)/g)) {
+    const has = new Map([...rest.matchAll(/;([a-z_]+)(?:=(?:"([^"]*)"|(\d+)))?/g)].map(([, name, text, number]) => [name, number === undefined ? decodeURIComponent(text ?? "") : Number(number)]));
     const known = refusals.get(label) ?? { label: decodeURIComponent(label), state: has.get("state"), failure: null, findings: [], findings_count: 0 };
     refusals.set(label, known);
     if (has.has("failed")) known.failure = "has failed";
-    if (has.has("key")) known.findings_count = known.findings.push({ key: has.get("key"), pointer: has.get("pointer"), keyword: has.get("keyword"), rule: has.get("rule"), file: has.get("file") ?? null, line: has.get("line") ?? null, problem: has.get("problem") });
+    if (has.has("key")) known.findings_count = known.findings.push({ key: has.get("key"), pointer: has.get("pointer"), keyword: has.get("keyword"), rule: has.get("rule"), file: has.get("file") ?? null, line: has.get("line") ?? null, problem: has.get("problem"), rule_state: has.get("rule_state") });
   }
   return [...refusals.values()];
 }

@@ -92,7 +92,18 @@ def _held_lines(refusal: Mapping[str, Any], paint: Paint) -> Iterator[str]:
     yield paint(printable(f"{label}: the gate holds back {state}{part} since {refusal['since']}"), "red")
     yield from _reasons(refusal)
     again = f"vortexctl gate --let-through {label} --state {state} --reason TEXT"
-    yield printable(f"    Correct the file; or let this state through: {again}")
+    yield printable(f"    {_remedy(refusal)}; or let this state through: {again}")
+
+
+def _remedy(refusal: Mapping[str, Any]) -> str:
+    """Say what makes the server publish a state that it holds back."""
+    failure = refusal["failure"]
+    if failure is not None:
+        cause = "command" if " the command " in f" {failure}" else "gate, or raise its limits"
+        return f"Repair the {cause} (vortexd judges again in 5 to 60 s)"
+    if any(each.get("rule_state") == "served" for each in refusal["findings"]):
+        return "Correct the file, or first publish the new schema in a commit of its own"
+    return "Correct the file"
 
 
 def _standing_lines(verdict: Mapping[str, Any], paint: Paint) -> Iterator[str]:
@@ -107,7 +118,8 @@ def _reasons(judged: Mapping[str, Any]) -> Iterator[str]:
         place = "" if each["file"] is None else f" ({each['file']})"
         if each["line"] is not None:
             place = f" ({each['file']}:{each['line']})"
-        reason = f"{each['keyword']} of {each['rule']} at {pointer}"
+        former = " of the served state" if each.get("rule_state") == "served" else ""
+        reason = f"{each['keyword']} of {each['rule']}{former} at {pointer}"
         if each.get("problem"):
             reason = f"{each['rule']} can't be used: {each['problem']}"
         yield printable(f"    {each['key']}: {reason}{place}")

@@ -40,6 +40,7 @@ class Finding:
         file: The file that decides about this place, below the root of its source, or None if no file does.
         line: The line in that file, from 1, or None if it isn't known.
         problem: Why the schema can't be used, as a fixed phrase without a value, if the keyword is `schema`. Otherwise None.
+        is_former: Whether the rule is a schema of the served state that the new state has changed or deleted.
     """
 
     key: Key
@@ -49,6 +50,7 @@ class Finding:
     file: str | None = None
     line: int | None = None
     problem: str | None = None
+    is_former: bool = False
 
     @property
     def place(self) -> str:
@@ -62,12 +64,14 @@ class Finding:
         """The rule and the place in the document, as a phrase; or why the schema can't be used."""
         if self.problem is not None:
             return f"{self.rule} can't be used: {self.problem}"
-        return f"{self.keyword} of {self.rule} at {self.pointer or 'the top of the document'}"
+        former = " of the served state" if self.is_former else ""
+        return f"{self.keyword} of {self.rule}{former} at {self.pointer or 'the top of the document'}"
 
     @property
     def members(self) -> dict[str, Any]:
         """The finding as members of a JSON object."""
         problem = {} if self.problem is None else {"problem": self.problem}
+        former = {"rule_state": "served"} if self.is_former else {}
         return {
             "key": str(self.key),
             "pointer": self.pointer,
@@ -75,7 +79,7 @@ class Finding:
             "rule": self.rule,
             "file": self.file,
             "line": self.line,
-        } | problem
+        } | {**problem, **former}
 
     def __str__(self) -> str:
         place = self.place
@@ -122,7 +126,7 @@ def refused_headers(refusals: Sequence[Refusal]) -> dict[str, str]:
 
     Each item is a percent-encoded label with parameters: `state`. If only applications are held back, it has `scope` and
     `applications`, the first ones, separated by spaces. A finding has `key`, `pointer`, `keyword`, `rule`,
-    `file`, `problem` and `line`, as far as they are known. The texts are percent-encoded. If the gate couldn't judge, it has `failed`.
+    `file`, `problem`, `rule_state` and `line`, as far as they are known. The texts are percent-encoded. If the gate couldn't judge, it has `failed`.
     """
     items = [item for refusal in refusals for item in _items(refusal)]
     return {HEADER: ", ".join(items[:_IN_HEADER])} if items else {}
@@ -139,6 +143,8 @@ def _items(refusal: Refusal) -> Sequence[str]:
             texts["file"] = each.file
         if each.problem is not None:
             texts["problem"] = each.problem
+        if each.is_former:
+            texts["rule_state"] = "served"
         item = head + "".join(f';{name}="{quoted(text)}"' for name, text in texts.items())
         found.append(item if each.line is None else f"{item};line={each.line}")
     if refusal.failure is not None:

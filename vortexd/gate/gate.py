@@ -142,7 +142,9 @@ class PublicationGate:
                         checks = [
                             Check(each, chosen, roots) for each in own if (chosen := tuple(found.for_key(each.key)))
                         ]
+                        first = len(findings)
                         count += await self._validate(rules, found.found, checks, findings)
+                        findings[first:] = _with_former(findings[first:], found, new.get(name), files)
                 if rules.command and not await commands.accepts(rules.command, own, rules.seconds):
                     program = commands.program_of(rules.command)
                     findings += (Finding(each.key, "", COMMAND, program) for each in own)
@@ -199,6 +201,16 @@ class PublicationGate:
                 self._judges.pop(name, None)
                 judge.kill()
                 raise
+
+
+def _with_former(
+    findings: Sequence[Finding], schemas: SourceSchemas, new: ParsedFiles | None, served: ParsedFiles | None
+) -> Sequence[Finding]:
+    """Mark those findings whose schema the new state has changed or deleted. The author doesn't find that schema there."""
+    if not findings or new is served:
+        return findings
+    newer = source_schemas(new).found if new is not None else {}
+    return [attrs.evolve(each, is_former=newer.get(each.rule) != schemas.found[each.rule]) for each in findings]
 
 
 def _owner(path: str) -> str:

@@ -102,9 +102,17 @@ BROKEN: dict[str, Schema] = {
 }
 FINDING: Schema = optional(
     an_object(
-        key=TEXT, pointer=POINTER, keyword=TEXT, rule=TEXT, file=nullable(TEXT), line=nullable(COUNT), problem=TEXT
+        key=TEXT,
+        pointer=POINTER,
+        keyword=TEXT,
+        rule=TEXT,
+        file=nullable(TEXT),
+        line=nullable(COUNT),
+        problem=TEXT,
+        rule_state={"const": "served"},
     ),
     "problem",
+    "rule_state",
 )
 ERROR: Schema = optional(
     an_object(timestamp=TIME, status={"type": "integer"}, error=TEXT, message=TEXT),
