@@ -308,6 +308,21 @@ def test_a_text_that_is_no_toml_leaves_the_command_line(
     assert [f"{file}: isn't valid TOML", "command line: --bind x"] == [": ".join(each.split(": ")[:2]) for each in said]
 
 
+def test_check_names_the_command_of_a_gate_that_cannot_be_executed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "vortexd.toml"
+    file.write_text(
+        f'[[source]]\npath = "{tmp_path}"\n'
+        '[[gate]]\ncommand = ["true"]\n[[gate]]\ncommand = ["/nonexistent"]\n[[gate]]\ncommand = ["./judge", "hunter2"]\n'
+    )
+
+    said = told(["--check", "--config", str(file)], capsys)
+    assert ["/nonexistent: no such file or directory", f"{tmp_path}/judge: no such file or directory"] == [
+        line.partition(f"gate[{number}].command[0]: ")[2] for number, line in zip((1, 2), said, strict=True)
+    ]
+
+
 def test_check_says_of_a_daemon_without_a_file_that_the_command_line_is_valid(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

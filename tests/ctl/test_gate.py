@@ -119,6 +119,20 @@ def test_what_is_served_against_the_rules_is_listed_without_status_1(capsys: pyt
     ]
 
 
+def test_what_was_not_judged_is_not_said_to_be_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    failed = STANDING | {"failure": "can't start the command judge: no such file or directory"}
+    status, out, *_ = gate(capsys, said(standing=[failed | {"findings": [], "findings_count": 0}]))
+
+    assert 0 == status
+    assert out.splitlines() == [
+        "next: the gate couldn't judge what the server serves (it judges it again in 5 to 60 s)",
+        "    the gate can't start the command judge: no such file or directory",
+    ]
+    # With findings, something was judged.
+    _, out, *_ = gate(capsys, said(standing=[failed]))
+    assert "next: the server serves what the gate would refuse" == out.splitlines()[0]
+
+
 def test_nothing_held_back_is_a_sentence_and_status_0(capsys: pytest.CaptureFixture[str]) -> None:
     assert (0, "the gate holds nothing back\n", "") == gate(capsys, said())[:3]
 

@@ -14,7 +14,7 @@ import trio
 
 from vortexd.core.model import Config, Key
 from vortexd.core.version import encode, version_of
-from vortexd.gate.command import accepts, program_of
+from vortexd.gate.command import accepts, problem_of, program_of
 from vortexd.gate.finding import Failure
 
 
@@ -256,3 +256,24 @@ def children_of(pid: int) -> list[int]:
 
 def program_text(pid: int) -> bytes:
     return Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+def test_a_command_that_cannot_be_executed_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "judge").write_text("#!/bin/sh\n")
+    (tmp_path / "judge").chmod(0o755)
+    (tmp_path / "plain").write_text("")
+    (tmp_path / "plain").chmod(0o644)
+    environ = {"PATH": str(tmp_path)}
+
+    assert [None, None] == [problem_of([name, "-x"], environ) for name in ("judge", str(tmp_path / "judge"))]
+    for name in ("plain", "nothing"):
+        assert f"there is no program {name} in PATH" == problem_of([name], environ)
+    for path, why in (
+        (tmp_path / "nothing", ": no such file or directory"),
+        (tmp_path / "plain" / "x", ": not a directory"),
+        (tmp_path, " is not a file"),
+        (tmp_path / "plain", " can't be executed; set its mode to 755"),
+    ):
+        assert f"{path}{why}" == problem_of([str(path)], environ)
+    # Arguments may hold secrets.
+    assert "hunter2" not in str(problem_of(["nothing", "hunter2"], environ))

@@ -8,6 +8,7 @@ import attrs
 import pytest
 import trio
 from structlog.testing import capture_logs
+from trio.testing import MockClock
 
 from vortexd.core.errors import FormatError, RefusedLabel, RemoteError, ResolveError, UnknownLabel
 from vortexd.core.model import Files, Key, PropertySource, Tree
@@ -401,6 +402,46 @@ async def test_a_gate_that_cannot_judge_refuses_and_tries_again(
         await done.wait()
 
     assert [{"port": 2}] == await documents(whole, SHOP)
+
+
+async def test_what_could_not_be_examined_is_not_said_to_break_the_rules_and_examined_again(
+    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    def failing(*_: object) -> Any:
+        raise Failure("can't start the command judge: no such file or directory")
+
+    findings = Judge.findings
+    for begin in ("publish", "judge_by", "resolve_by"):
+        monkeypatch.setattr(Judge, "findings", failing if begin == "publish" else findings)
+        whole = Wired(rules=[rules()])
+        with capture_logs() as logs:
+            await whole.publisher.publish(tree("c1", shop="port: x"))
+            monkeypatch.setattr(Judge, "findings", failing)
+            if begin == "judge_by":
+                await whole.publisher.judge_by([rules()])
+            elif begin == "resolve_by":
+                await whole.publisher.resolve_by(None)
+        assert {"main"} == whole.publisher.gated.unexamined
+        assert (0, ()) == (whole.publisher.standing["main"].count, whole.publisher.standing["main"].findings)
+        [event] = events(logs, "served configuration not judged")
+        assert {
+            "event": "served configuration not judged",
+            "log_level": "warning",
+            "label": "main",
+            "failure": "the gate can't start the command judge: no such file or directory",
+            "consequence": "it stays served; the gate judges it again in 5 to 60 s",
+        } == event
+        nursery.start_soon(whole.publisher.run)
+        with capture_logs() as logs:
+            await trio.sleep(6)
+            # It still can't judge. That isn't reported again.
+            assert [] == events(logs, "served configuration not judged")
+            monkeypatch.setattr(Judge, "findings", findings)
+            await trio.sleep(11)
+        # Nothing was published for it.
+        assert [] == events(logs, "configuration published")
+        assert 1 == len(events(logs, "served configuration breaks the gate's rules"))
+        assert (frozenset(), 1) == (whole.publisher.gated.unexamined, whole.publisher.standing["main"].count)
 
 
 # Schemas in the source.

@@ -49,6 +49,7 @@ async def test_every_state_is_admitted_and_nothing_is_judged(
     await gated.examine(SERVED)
     gated.remember(SERVED)
 
+    assert frozenset() == gated.unexamined
     assert (False, False, False, {}) == (gated.is_on, gated.has_failed, gated.has_exceptions, gated.standing)
     assert not gated.judges_at_first_read(Key("shop", "dev", "main"), SERVED)
     with pytest.raises(RemoteError, match="^this label is not held back$") as caught:

@@ -510,3 +510,13 @@ def test_each_wrong_option_is_named_as_it_was_given() -> None:
         "--bind unix:/run/x": "is listed twice; remove one",
         "--log-format": 'must be "auto" or "json" or "console"',
     } == dict(caught.value.problems)
+
+
+def test_the_program_of_a_gate_is_beside_the_settings_if_it_has_a_slash(tmp_path: Path) -> None:
+    text = "".join(
+        f"[[gate]]\ncommand = [{name!r}, 'x/y']\n" for name in ("./judge", "bin/judge", "/bin/judge", "judge")
+    )
+    settings, problems = examine(text, "x", tmp_path, needs_source=False)
+
+    paths = [str(tmp_path / "judge"), str(tmp_path / "bin/judge"), "/bin/judge", "judge"]
+    assert ([], [(path, "x/y") for path in paths]) == (problems, [each.command for each in settings.gate])

@@ -22,7 +22,7 @@ async def test_the_gate_shows_what_it_holds_back_and_what_stands_and_lets_one_st
     standing = {name: HELD[name] for name in ("label", "failure", "findings_count", "findings")} | {"label": "v1"}
     failed = HELD | {"label": "next", "failure": "didn't answer within 5 s", "findings": [], "findings_count": 0}
     answers: Answers = {
-        "GET /api/v1/gate": [(200, gate([HELD, failed], [standing]))],
+        "GET /api/v1/gate": [(200, gate([HELD, failed], [standing, failed | {"label": "v2"}]))],
         "POST /api/v1/gate": [(204, None)],
     }
     async with opened(page, tmp_path, answers):
@@ -46,6 +46,8 @@ async def test_the_gate_shows_what_it_holds_back_and_what_stands_and_lets_one_st
         "The gate didn't answer within 5 s.",
         "Served although it breaks the rules",
         "v1",
+        "Served, but not judged yet",
+        "v2",
     ):
         assert part in text
     assert "publishes the state aaaaaaaa of main at once, although 3 rules are broken" in said
@@ -57,8 +59,8 @@ async def test_the_header_of_a_configuration_is_read_as_the_list_of_the_gate(pag
     key = Key("café", "default", "feature/ä,b")
     first = Finding(key, '/a"b;c=1,', "type", "x.schema.json", "café.yml", 4)
     broken = Finding(key, "", "schema", "x.schema.json", "x.schema.json", 2, "not JSON: the text ends too soon")
-    findings = (first, Finding(key, "", "required", "x.schema.json"), Finding(key, "/b", "command", "judge", "b.yml"))
-    findings = (*findings, broken, attrs.evolve(first, is_former=True))
+    others = (Finding(key, "", "required", "x.schema.json"), Finding(key, "/b", "command", "judge", "b.yml"))
+    findings = (first, *others, broken, attrs.evolve(first, is_former=True))
     refusals = [
         Refusal("feature/ä", "a" * 40, findings, 5),
         Refusal("next", "b" * 16, (), 0, "has failed"),

@@ -270,13 +270,15 @@ def _errors(file: Path | None, options: argparse.Namespace) -> Iterator[Settings
 
 
 def _gate_errors(settings: Settings) -> Iterator[SettingsError]:
-    """Yield the problems of the schemas that [[gate]] names."""
-    from ..gate.opening import load_rules
+    """Yield the problems of the schemas that [[gate]] names, and of its commands."""
+    from ..gate.opening import command_problems, load_rules
 
     try:
         load_rules(settings.gate)
     except SettingsError as error:
         yield error
+    if unusable := command_problems(settings.gate):
+        yield SettingsError(unusable)
 
 
 def _is_of(path: str, key: str) -> bool:

@@ -41,10 +41,16 @@ function heldBack(held) {
   return rest === null ? [about, ...cards] : [about, ...cards, rest];
 }
 
-function standing(labels) {
+function standing(all) {
+  const isUnjudged = (each) => each.failure !== null && !each.findings_count;
+  const broken = all.filter((each) => !isUnjudged(each));
+  return [...listed("Served although it breaks the rules", broken), ...listed("Served, but not judged yet", all.filter(isUnjudged))];
+}
+
+function listed(title, labels) {
   if (!labels.length) return [];
   const cards = labels.slice(0, MOST_LABELS).map((each) => element("div", { class: "card" }, element("div", { class: "title" }, element("strong", {}, each.label)), ...reasons(each)));
-  return [element("h3", {}, "Served although it breaks the rules"), ...cards];
+  return [element("h3", {}, title), ...cards];
 }
 
 /** Show why a state was refused: the failure of the gate, and the findings. None of them has a value. */

@@ -107,7 +107,10 @@ def _remedy(refusal: Mapping[str, Any]) -> str:
 
 
 def _standing_lines(verdict: Mapping[str, Any], paint: Paint) -> Iterator[str]:
-    yield paint(printable(f"{verdict['label']}: the server serves what the gate would refuse"), "yellow")
+    said = "the server serves what the gate would refuse"
+    if verdict["failure"] is not None and not verdict["findings_count"]:
+        said = "the gate couldn't judge what the server serves (it judges it again in 5 to 60 s)"
+    yield paint(printable(f"{verdict['label']}: {said}"), "yellow")
     yield from _reasons(verdict)
 
 

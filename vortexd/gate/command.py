@@ -7,7 +7,9 @@ process group is not found.
 """
 
 import os
+import shutil
 import signal
+import stat
 import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -72,6 +74,21 @@ async def accepts(
     if process.returncode is None or process.returncode < 0:
         raise Failure(f"can't judge: the command {program} was ended by signal {-(process.returncode or -9)}")
     return process.returncode == 0
+
+
+def problem_of(command: Sequence[str], environ: Mapping[str, str] = os.environ) -> str | None:
+    """Return why this user can't execute a command, or None if it can be started. Blocks on the file system."""
+    program = command[0]
+    if "/" not in program:
+        found = shutil.which(program, path=environ.get("PATH", os.defpath))
+        return None if found else f"there is no program {program} in PATH"
+    try:
+        is_file = stat.S_ISREG(os.stat(program).st_mode)
+    except (OSError, ValueError) as error:
+        return f"{program}: {(getattr(error, 'strerror', None) or 'error').lower()}"
+    if not is_file:
+        return f"{program} is not a file"
+    return None if os.access(program, os.X_OK) else f"{program} can't be executed; set its mode to 755"
 
 
 def program_of(command: Sequence[str]) -> str:

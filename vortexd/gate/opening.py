@@ -25,6 +25,20 @@ def load_rules(settings: Sequence[GateSettings]) -> "tuple[Rules, ...]":
     return load_gate(settings)
 
 
+def command_problems(settings: Sequence[GateSettings]) -> list[tuple[str, str]]:
+    """Return the problems of commands that can't be executed, each with its key. Blocks on the file system."""
+    commands = [(number, each.command) for number, each in enumerate(settings) if each.command]
+    if not commands:
+        return []
+    from .command import problem_of
+
+    return [
+        (f"gate[{number}].command[0]", problem)
+        for number, command in commands
+        if (problem := problem_of(command)) is not None
+    ]
+
+
 def open_gate(rules: "Sequence[Rules]") -> "PublicationGate | None":
     """Return a gate that judges by these rules, or None if there are no rules."""
     if not rules:

@@ -146,6 +146,12 @@ class GatedPublications:
         return any(refusal.failure is not None for _, refusal in self._held.values())
 
     @property
+    def unexamined(self) -> frozenset[str]:
+        """The labels of which the gate couldn't judge what is served, so that it should be examined again."""
+        names = [name for name, verdict in self._standing.items() if verdict.failure is not None]
+        return frozenset(label for name in names for label in name.split(","))
+
+    @property
     def has_exceptions(self) -> bool:
         """Whether a state is let through that isn't published yet."""
         return bool(self._exceptions)
@@ -586,7 +592,15 @@ def report_exception(refusal: Refusal, by: str, reason: str) -> None:
 
 
 def report_standing(label: str, verdict: Verdict) -> None:
-    """Log what is served although it breaks the rules."""
+    """Log what is served although it breaks the rules, or although nothing of it could be judged."""
+    if not verdict.count:
+        log.warning(
+            "served configuration not judged",
+            label=label,
+            failure=f"the gate {verdict.failure}",
+            consequence="it stays served; the gate judges it again in 5 to 60 s",
+        )
+        return
     log.warning(
         "served configuration breaks the gate's rules",
         label=label,

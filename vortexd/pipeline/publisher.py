@@ -165,7 +165,7 @@ class Publisher:
     async def run(self) -> None:
         """Search again, at intervals, for last good content that wasn't found when it was needed. Never returns.
 
-        If the gate couldn't judge a label, it judges it again at the same intervals.
+        If the gate couldn't judge a label, or what is served of it, it judges that again at the same intervals.
         """
         pause = _AGAIN
         while True:
@@ -176,6 +176,9 @@ class Publisher:
                 served = self._store.served
                 if served is not None and (self._last_good.incomplete or self._is_unjudged(served)):
                     await self._publish(self._tree_again(served), served.parsed, again=True)
+                if (unexamined := self._gated.unexamined) and self._store.served is not None:
+                    await self._gated.examine_labels(self._store.served, unexamined)
+                    self._examined()
             pause = min(2 * pause, _AGAIN_AT_LEAST) if self._incomplete.is_set() else _AGAIN
 
     async def parse_by(self, formats: FormatSettings) -> None:
@@ -209,6 +212,7 @@ class Publisher:
             self._metrics.published(changes, deliveries)
             log.info("configuration resolved anew", changes=changes, deliveries=deliveries)
             await self._gated.examine(now)
+            self._examined()
 
     async def pin_by(self, pins: "Sequence[Pin]") -> None:
         """Serve these keys from their pins from now on, and all others from the sources.
@@ -265,6 +269,7 @@ class Publisher:
             assert self._store.served is not None  # it was served before
             await self._gated.examine(self._store.served)
             self._gated.remember(self._store.served)
+            self._examined()
 
     async def let_through(self, label: str, state: str, by: "Person", reason: str) -> None:
         """Publish a state of a label that the gate holds back.
@@ -362,6 +367,12 @@ class Publisher:
         elif labels := admitted.recalled | self._gated.outdated(before, now):
             await self._gated.examine_labels(now, labels)
         if self._is_unjudged(now):
+            self._incomplete.set()
+        self._examined()
+
+    def _examined(self) -> None:
+        """If the gate couldn't judge what is served, let `run` examine it again."""
+        if self._gated.unexamined:
             self._incomplete.set()
 
     async def _prepared(

@@ -44,6 +44,7 @@ class UngatedPublications:
     is_on = False
     has_failed = False
     has_exceptions = False
+    unexamined: frozenset[str] = frozenset()
 
     @property
     def standing(self) -> "Mapping[str, Verdict]":

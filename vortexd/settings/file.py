@@ -119,7 +119,12 @@ def _absolute(settings: Settings, base: Path) -> Settings:
         ),
         source=tuple(_rooted(base, source, source.path_keys) for source in settings.source),
         gate=tuple(
-            attrs.evolve(gate, schemas=tuple(_below(base, path) for path in gate.schemas)) for gate in settings.gate
+            attrs.evolve(
+                gate,
+                schemas=tuple(_below(base, path) for path in gate.schemas),
+                command=(*(_program(base, name) for name in gate.command[:1]), *gate.command[1:]),
+            )
+            for gate in settings.gate
         ),
         server=attrs.evolve(settings.server, state_directory=_below(base, settings.server.state_directory)),
     )
@@ -137,6 +142,11 @@ def _below(base: Path, path: str) -> str:
     An empty path stays empty. A variable at the beginning means an absolute path.
     """
     return path if not path or path.startswith("$") else str(base / path)
+
+
+def _program(base: Path, name: str) -> str:
+    """Return the path of a program below the file's directory. A name without a slash is looked up in PATH instead."""
+    return str(base / name) if "/" in name else name
 
 
 def own_files(settings: Settings) -> list[str]:

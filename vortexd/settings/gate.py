@@ -57,7 +57,8 @@ class GateSettings:
         "ends, vortexd ends the other processes of its process group. Each worker runs the program for itself, so it "
         "must be deterministic: for the same documents, its exit status must be the same. If workers get different "
         "verdicts, they serve different states until the label changes again. /status shows for each worker which "
-        "labels it holds back. The audit log has only the verdicts of the first worker.",
+        "labels it holds back. The audit log has only the verdicts of the first worker. If the name of the "
+        "program has a slash, it is a path below the directory of this file. Otherwise the program is looked up in PATH.",
     )
     timeout: float = seconds(
         5.0,
