@@ -167,6 +167,19 @@ async def test_other_labels_are_published() -> None:
     assert {"main"} == whole.reader.refusals.keys()
 
 
+async def test_what_is_published_is_logged_with_the_number_of_labels_that_are_held_back() -> None:
+    whole = Wired(rules=[rules()])
+    found = []
+    for texts in (("1", "1", "1"), ("1", "x", "2"), ("x", "y", "3"), ("4", "4", "4")):
+        labels = zip(("main", "dev", "qa"), texts, strict=True)
+        with capture_logs() as logs:
+            await whole.publisher.publish(trees(**{label: files(shop=f"port: {text}") for label, text in labels}))
+        [event] = events(logs, "configuration published")
+        found.append(event.get("labels_held_back"))
+
+    assert [None, 1, 2, None] == found
+
+
 async def test_a_corrected_label_is_published_and_that_is_logged() -> None:
     whole = Wired(rules=[rules()])
     await whole.publisher.publish(tree("c1", shop="port: 1"))

@@ -501,11 +501,14 @@ class Publisher:
         self._metrics.publication(done)
         if self._on_publication is not None:
             self._on_publication(done)
+        held = len(staged.served.refusals)
         log.info(
             "configuration published",
             labels=len(tree.labels),
             changes=changes,
             deliveries=deliveries,
+            # The reasons follow in events of their own.
+            **({"labels_held_back": held} if held else {}),
             **named(changed, before.tree if before is not None else None, tree),
         )
 
