@@ -44,7 +44,7 @@ def test_the_schemas_of_the_tree_itself_count(tmp_path: Path, capsys: pytest.Cap
     (tree / "shop.schema.json").write_text('{\n"type": "strin"}')
 
     assert [
-        f"{tree}/shop.schema.json:2: refused by the gate: schema of shop.schema.json at the top of the document (for shop:default:main)"
+        f"{tree}/shop.schema.json:2: refused by the gate: shop.schema.json can't be used: there is no such type (for shop:default:main)"
     ] == check(capsys, tree, "--config", config)[1]
 
 

@@ -8,7 +8,6 @@ import attrs
 import pytest
 import trio
 from structlog.testing import capture_logs
-from trio.testing import MockClock
 
 from vortexd.core.errors import FormatError, RefusedLabel, RemoteError, ResolveError, UnknownLabel
 from vortexd.core.model import Files, Key, PropertySource, Tree
@@ -24,6 +23,7 @@ from vortexd.pipeline import publisher as module
 from vortexd.pipeline.gated import state_of
 from vortexd.settings.formats import FormatSettings
 
+from ..fakes import wait_until
 from ..wiring import Wired
 
 BILLING = Key("billing", "prod", "main")
@@ -417,44 +417,49 @@ async def test_a_gate_that_cannot_judge_refuses_and_tries_again(
     assert [{"port": 2}] == await documents(whole, SHOP)
 
 
+@pytest.mark.parametrize("begin", ["publish", "judge_by", "resolve_by"])
 async def test_what_could_not_be_examined_is_not_said_to_break_the_rules_and_examined_again(
-    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+    begin: str, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    failures = []
+
     def failing(*_: object) -> Any:
+        failures.append(1)
         raise Failure("can't start the command judge: no such file or directory")
 
     findings = Judge.findings
-    for begin in ("publish", "judge_by", "resolve_by"):
-        monkeypatch.setattr(Judge, "findings", failing if begin == "publish" else findings)
-        whole = Wired(rules=[rules()])
-        with capture_logs() as logs:
-            await whole.publisher.publish(tree("c1", shop="port: x"))
-            monkeypatch.setattr(Judge, "findings", failing)
-            if begin == "judge_by":
-                await whole.publisher.judge_by([rules()])
-            elif begin == "resolve_by":
-                await whole.publisher.resolve_by(None)
-        assert {"main"} == whole.publisher.gated.unexamined
-        assert (0, ()) == (whole.publisher.standing["main"].count, whole.publisher.standing["main"].findings)
-        [event] = events(logs, "served configuration not judged")
-        assert {
-            "event": "served configuration not judged",
-            "log_level": "warning",
-            "label": "main",
-            "failure": "the gate can't start the command judge: no such file or directory",
-            "consequence": "it stays served; the gate judges it again in 5 to 60 s",
-        } == event
+    if begin == "publish":
+        monkeypatch.setattr(Judge, "findings", failing)
+    whole = Wired(rules=[rules()])
+    with capture_logs() as logs:
+        await whole.publisher.publish(tree("c1", shop="port: x"))
+        monkeypatch.setattr(Judge, "findings", failing)
+        if begin == "judge_by":
+            await whole.publisher.judge_by([rules()])
+        elif begin == "resolve_by":
+            await whole.publisher.resolve_by(None)
+    assert {"main"} == whole.publisher.gated.unexamined
+    assert (0, ()) == (whole.publisher.standing["main"].count, whole.publisher.standing["main"].findings)
+    [event] = events(logs, "served configuration not judged")
+    assert {
+        "event": "served configuration not judged",
+        "log_level": "warning",
+        "label": "main",
+        "failure": "the gate can't start the command judge: no such file or directory",
+        "consequence": "it stays served; the gate judges it again in 5 to 60 s",
+    } == event
+    monkeypatch.setattr(module, "_AGAIN", 0.0)
+    failures.clear()
+    with capture_logs() as logs:
         nursery.start_soon(whole.publisher.run)
-        with capture_logs() as logs:
-            await trio.sleep(6)
-            # It still can't judge. That isn't reported again.
-            assert [] == events(logs, "served configuration not judged")
-            monkeypatch.setattr(Judge, "findings", findings)
-            await trio.sleep(11)
-        # Nothing was published for it.
-        assert [] == events(logs, "configuration published")
-        assert 1 == len(events(logs, "served configuration breaks the gate's rules"))
-        assert (frozenset(), 1) == (whole.publisher.gated.unexamined, whole.publisher.standing["main"].count)
+        await wait_until(lambda: len(failures) > 1)
+        monkeypatch.setattr(Judge, "findings", findings)
+        await wait_until(lambda: not whole.publisher.gated.unexamined)
+
+    # That it still can't judge isn't reported again. Nothing is published for it.
+    assert [] == events(logs, "served configuration not judged", "configuration published")
+    assert 1 == len(events(logs, "served configuration breaks the gate's rules"))
+    assert 1 == whole.publisher.standing["main"].count
 
 
 # Schemas in the source.

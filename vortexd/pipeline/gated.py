@@ -411,10 +411,11 @@ class GatedPublications:
         """Judge everything that is served, and report what breaks the rules. It stays served."""
         self._configs.clear()
         self._dependencies, self._unsettled = Dependencies(), set()
-        before, self._standing = self._standing, {}
         if not self.is_on:
+            self._standing = {}
             return
-        await self._examine(served, {*served.listing.keys, *self._store}, served.state.labels)
+        found = await self._examined(served, {*served.listing.keys, *self._store}, served.state.labels)
+        before, self._standing = self._standing, found
         for label, each in self._standing.items():
             if not _is_known(before.get(label), each):
                 report_standing(label, each)
@@ -423,12 +424,12 @@ class GatedPublications:
         """Judge what is served under some labels, and report what breaks the rules. It stays served."""
         found = {label: served.state.labels[label] for label in labels if label in served.state.labels}
         keys = [key for key in {*served.listing.keys, *self._store} if not found.keys().isdisjoint(key.labels)]
-        before = {name: each for name, each in self._standing.items() if not found.keys().isdisjoint(name.split(","))}
-        for name in before:
-            del self._standing[name]
-        await self._examine(served, keys, found)
-        for name, verdict in sorted(self._standing.items()):
-            if found.keys().isdisjoint(name.split(",")) or _is_known(before.get(name), verdict):
+        verdicts = await self._examined(served, keys, found)
+        before = self._standing
+        others = {name: each for name, each in before.items() if found.keys().isdisjoint(name.split(","))}
+        self._standing = {**others, **verdicts}
+        for name, verdict in sorted(verdicts.items()):
+            if _is_known(before.get(name), verdict):
                 continue
             report_standing(name, verdict)
             state = ",".join(filter(None, (state_in(served, label) for label in dict.fromkeys(name.split(",")))))
@@ -449,15 +450,17 @@ class GatedPublications:
                 found.add(label)
         return frozenset(found)
 
-    async def _examine(self, served: ServedState, keys: Iterable[Key], labels: Mapping[str, ParsedFiles]) -> None:
-        """Judge keys as they are served, and the schemas in labels. Note what breaks the rules."""
+    async def _examined(
+        self, served: ServedState, keys: Iterable[Key], labels: Mapping[str, ParsedFiles]
+    ) -> dict[str, Verdict]:
+        """Judge keys as they are served, and the schemas in labels. Return what breaks the rules."""
         # In the same order each time, so that a verdict names the same findings first.
         configs = await self._learn(served, await self._in_thread(_in_order, keys))
         verdicts = await self._gate.judge(configs, served.state.labels, served.state.labels)
         for label, files in labels.items():
             unusable = await self._gate.unusable(None, files, label)
             verdicts[label] = _both(unusable, verdicts.get(label, Verdict()))
-        self._standing |= {label: each for label, each in verdicts.items() if not each.accepts}
+        return {label: each for label, each in verdicts.items() if not each.accepts}
 
     async def _learn(self, served: ServedState, keys: Iterable[Key]) -> list[Config]:
         """Resolve those keys that the gate judges, and keep the listed ones for the next publication."""
