@@ -94,12 +94,20 @@ class Memory:
     def __init__(self, **labels: Files) -> None:
         self.labels = labels
         self.noted: list[Any] = []
+        self.refused: Any = {}
 
     def note(self, labels: Any) -> None:
         self.noted.append(labels)
 
     def forget(self) -> None:
         self.noted.append("forgotten")
+
+    def note_refused(self, refused: Any) -> None:
+        self.refused = refused
+
+    async def recall_refused(self) -> Any:
+        await trio.lowlevel.checkpoint()
+        return self.refused
 
     async def recall(self, label: str, newest: Files) -> Files | None:
         await trio.lowlevel.checkpoint()
@@ -998,6 +1006,52 @@ async def test_what_is_served_is_remembered_and_forgotten_once_there_is_no_gate(
     await whole.publisher.publish(tree("c3", shop="port: z"))
 
     assert count == len(memory.noted)
+
+
+async def test_after_a_restart_a_refusal_keeps_its_time_and_is_no_new_decision() -> None:
+    memory = Memory(main=files("c1", shop="port: 1"))
+    bad = tree("c2", shop="port: x")
+    for now, kinds in ((7.0, [Kind.REFUSED]), (8.0, []), (9.0, [])):
+        whole = Wired(rules=[rules()], accepted=memory, now=lambda now=now: now)  # type: ignore[misc]
+        with capture_logs() as logs:
+            await whole.publisher.publish(bad)
+        assert (7.0, kinds) == (whole.reader.refusals["main"].since, [each.kind for each in whole.decisions])
+        assert {"main": ("c2", 7.0)} == memory.refused
+        # The log of each process has it.
+        assert 1 == len(events(logs, "label held back"))
+    # Another state is another decision, also if the first one comes back afterwards.
+    whole = Wired(rules=[rules()], accepted=memory, now=lambda: 10.0)
+    for state in ("c3", "c2"):
+        await whole.publisher.publish(tree(state, shop="port: x", other=f"a: {state}"))
+        assert (state, 10.0) == (whole.reader.refusals["main"].state, whole.reader.refusals["main"].since)
+    assert [Kind.REFUSED, Kind.REFUSED] == [each.kind for each in whole.decisions]
+    await whole.publisher.publish(tree("c4", shop="port: 4"))
+    assert {} == memory.refused
+
+
+async def test_what_could_not_be_judged_is_recorded_by_each_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: object) -> Any:
+        raise Failure("can't validate: it hangs")
+
+    monkeypatch.setattr(Judge, "findings", failing)
+    memory = Memory(main=files("c1", shop="port: 1"))
+    for _ in range(2):
+        whole = Wired(rules=[rules()], accepted=memory)
+        await whole.publisher.publish(tree("c2", shop="port: 2"))
+        assert ([Kind.UNJUDGED], {}) == ([each.kind for each in whole.decisions], memory.refused)
+
+
+async def test_a_refusal_of_a_label_that_is_read_later_is_remembered_until_then() -> None:
+    memory = Memory(dev=files("d1", shop="port: 1"))
+    memory.refused = {"dev": ("d2", 7.0)}
+    whole = Wired(rules=[rules()], accepted=memory, now=lambda: 8.0)
+    await whole.publisher.publish(tree("c1", shop="port: 1"))
+    assert {"dev": ("d2", 7.0)} == memory.refused
+    both = trees(main=files("c1", shop="port: 1"), dev=files("d2", shop="port: x"))
+    await whole.publisher.publish(both)
+
+    assert (7.0, []) == (whole.reader.refusals["dev"].since, whole.decisions)
+    assert {"dev": ("d2", 7.0)} == memory.refused
 
 
 async def test_without_a_gate_nothing_is_recalled() -> None:

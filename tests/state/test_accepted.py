@@ -293,3 +293,50 @@ async def test_a_state_that_arrives_during_a_write_is_written_afterwards(
     await trio.sleep(10)
 
     assert ["c1", "c2"] == written
+
+
+async def test_refused_states_are_written_and_recalled_by_the_next_process(tmp_path: Path) -> None:
+    one, said = AcceptedStates(tmp_path / "a", Sources()), {"main": ("c2", 7.0)}
+    assert {} == await one.recall_refused()
+    one.note_refused(said)
+    assert one._news.is_set()
+    assert await one._write()
+    assert one._opened is not None
+    # The same isn't written again.
+    one._news = trio.Event()
+    one.note_refused({**said})
+    assert not one._news.is_set()
+    assert said == await AcceptedStates(tmp_path / "a", Sources()).recall_refused()
+    one.note({"main": of("c1")})
+    one.note_refused({})
+    assert await one._write()
+    assert {} == await AcceptedStates(tmp_path / "a", Sources()).recall_refused()
+    one._opened.close()
+
+
+async def test_refused_states_that_cannot_be_written_are_tried_again(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("")
+    states = AcceptedStates(tmp_path / "a", Sources())
+    states.note_refused({"main": ("c2", 7.0)})
+    assert not await states._write()
+    (tmp_path / "a").unlink()
+    assert await states._write()
+    assert {"main": ("c2", 7.0)} == await states.recall_refused()
+
+
+async def test_without_a_directory_no_refused_state_is_recalled() -> None:
+    assert {} == await AcceptedStates(None, Sources()).recall_refused()
+
+
+async def test_a_disk_that_does_not_answer_recalls_no_refused_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, autojump_clock: MockClock
+) -> None:
+    async def hanging(*_: object, **__: object) -> None:
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(threads, "run_sync", hanging)
+    states = AcceptedStates(tmp_path / "a", Sources())
+    began = trio.current_time()
+    assert {} == await states.recall_refused() == await states.recall_refused()
+
+    assert module.PATIENCE == trio.current_time() - began

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from vortexd.core.model import Files, Origin
 from vortexd.state import private_files
-from vortexd.state.accepted_files import FORMAT, LOCK, AcceptedFiles, name_of
+from vortexd.state.accepted_files import FORMAT, LOCK, REFUSED, AcceptedFiles, name_of
 
 GIT, FOLDER, SECRET = "https://git.example/a.git/", "file:/c/", "file:/secret/"
 ADA = Origin("c1", "Ada", "2030-01-01T00:00:00Z")
@@ -369,3 +369,57 @@ def test_absent_labels_are_forgotten_in_the_order_in_which_they_were_written(tmp
     again.write({"main": commit()})
 
     assert [1, 0] == [len(again.read(each)) for each in ("new", "old")]
+
+
+def test_refused_states_are_kept_beside_the_accepted_ones_and_forgotten_with_them(tmp_path: Path) -> None:
+    kept, said = store(tmp_path), {"main": ("c2", 7.5)}
+    assert {} == kept.refused()
+    assert kept.write({"main": commit()})
+    assert kept.write_refused(said)
+    assert said == store(tmp_path).refused()
+    # Another process that writes leaves them.
+    kept.close()
+    other = store(tmp_path)
+    assert other.write({"main": commit("c3")})
+    assert said == other.refused()
+    # Only one process writes.
+    assert store(tmp_path).write_refused({})
+    assert said == other.refused()
+    assert other.write_refused({})
+    assert [name_of("main")] == names(tmp_path)
+    assert other.write_refused(said)
+    other.forget()
+    assert [] == names(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"format":2,"refused":{"main":["c2",7]}}',
+        b'{"format":1,"refused":[]}',
+        b'{"format":1,"refused":{"main":1}}',
+    ],
+)
+def test_refused_states_that_cannot_be_read_are_none(content: bytes, tmp_path: Path) -> None:
+    kept = store(tmp_path)
+    assert kept.write_refused({"main": ("c2", 7.0)})
+    (tmp_path / "accepted" / REFUSED).write_bytes(content)
+
+    assert {} == kept.refused()
+
+
+def test_refused_states_that_cannot_be_written_are_written_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    kept = store(tmp_path)
+    with monkeypatch.context() as patched, capture_logs() as logs:
+        patched.setattr(private_files, "replace", full)
+        assert not kept.write_refused({"main": ("c2", 7.0)})
+    assert ["accepted state not remembered"] == [each["event"] for each in logs]
+    assert kept.write_refused({"main": ("c2", 7.0)})

@@ -60,6 +60,14 @@ class Accepted(Protocol):
         """Return the files of a label that were accepted last, or None. If `newest` is the same, return it."""
         ...
 
+    def note_refused(self, refused: Mapping[str, tuple[str, float]]) -> None:
+        """Remember the refused states by label, each with the time since which it is refused."""
+        ...
+
+    async def recall_refused(self) -> Mapping[str, tuple[str, float]]:
+        """Return the refused states that were noted last."""
+        ...
+
 
 class NothingAccepted:
     """Remembers nothing."""
@@ -73,6 +81,13 @@ class NothingAccepted:
     async def recall(self, label: str, newest: Files) -> Files | None:
         """See `Accepted`."""
         return None
+
+    def note_refused(self, refused: Mapping[str, tuple[str, float]]) -> None:
+        """See `Accepted`."""
+
+    async def recall_refused(self) -> Mapping[str, tuple[str, float]]:
+        """See `Accepted`."""
+        return {}
 
 
 @attrs.frozen
@@ -127,6 +142,8 @@ class GatedPublications:
         self._held: dict[str, tuple[Files, Refusal]] = {}
         self._exceptions: dict[str, _Exception] = {}
         self._standing: dict[str, Verdict] = {}
+        # The refused states of an earlier process, which it has recorded already.
+        self._recorded: Mapping[str, tuple[str, float]] = {}
         # The files of each label when nothing of it was held back.
         self._whole: Mapping[str, Files] = {}
 
@@ -170,6 +187,8 @@ class GatedPublications:
         if not self.is_on:
             self._held.clear()
             return Admitted(prepared, altered)
+        if before is None:
+            self._recorded = await self._accepted.recall_refused()
         pinned = prepared.state.pinned
         found = await self._admitted(_with_pins(prepared, {}), altered, before)
         return attrs.evolve(found, served=_with_pins(found.served, pinned)) if pinned else found
@@ -287,7 +306,10 @@ class GatedPublications:
                     self._standing[label] = verdict
                     continue
                 known = self._held.get(label)
-                since = known[1].since if known is not None and known[1].state == state else self._now()
+                recorded = self._recorded.get(label, ("", 0.0))
+                since = recorded[1] if recorded[0] == state else self._now()
+                if known is not None and known[1].state == state:
+                    since = known[1].since
                 if former is not None:
                     verdict = _both(Verdict(former.findings, former.count), verdict)
                     applications = applications and applications | {*former.applications}
@@ -363,7 +385,9 @@ class GatedPublications:
         for label, refusal in now.refusals.items():
             if former.get(label) != refusal:
                 report_refusal(refusal, is_served=label in now.tree.labels)
-                self._decide(Kind.REFUSED if refusal.failure is None else Kind.UNJUDGED, refusal)
+                is_new = label in former or self._recorded.get(label, ("", 0.0))[0] != refusal.state
+                if refusal.failure is not None or is_new:
+                    self._decide(Kind.REFUSED if refusal.failure is None else Kind.UNJUDGED, refusal)
         for name in [each for each in self._standing if not now.state.labels.keys() >= {*each.split(",")}]:
             del self._standing[name]
         for label in former.keys() - now.refusals.keys():
@@ -378,6 +402,10 @@ class GatedPublications:
         for label in sorted(admitted.judged - now.refusals.keys() - former.keys()):
             self._decided(Decision(Kind.ACCEPTED, label, state_in(now, label)))
         self._exceptions.clear()
+        # Labels of which nothing was read yet keep what an earlier process has recorded.
+        self._recorded = {label: each for label, each in self._recorded.items() if label not in now.tree.labels}
+        if self.is_on:
+            self._accepted.note_refused({**self._recorded, **_refused(now)})
 
     def _decide(self, kind: Kind, about: Refusal, by: Person | None = None, reason: str = "") -> None:
         verdict = about.findings, about.count, about.failure
@@ -634,6 +662,11 @@ def _is_held(key: Key, new: Mapping[str, Refusal], prepared: ServedState) -> boo
     """Return whether new refusals give a key former files."""
     found = [(label, new[label]) for label in key.labels if label in new]
     return any(not each.applications or key in prepared.state.held.get(label, ()) for label, each in found)
+
+
+def _refused(now: ServedState) -> dict[str, tuple[str, float]]:
+    """Return what is to be remembered of the refusals. What couldn't be judged is recorded again by the next process."""
+    return {label: (each.state, each.since) for label, each in now.refusals.items() if each.failure is None}
 
 
 def _in_order(keys: Iterable[Key]) -> list[Key]:

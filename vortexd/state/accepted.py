@@ -67,6 +67,8 @@ class AcceptedStates:
         self._opened: AcceptedFiles | None = None
         # What is to be written. The empty mapping stands for "forget everything".
         self._newest: Mapping[str, Files] | None = None
+        self._refused: Mapping[str, tuple[str, float]] | None = None
+        self._is_refused_written = True
         self._news = trio.Event()
         # The event loop and the threads take turns each. A thread that was abandoned keeps its turn until it ends.
         self._threads = trio.CapacityLimiter(1)
@@ -81,6 +83,7 @@ class AcceptedStates:
 
     def forget(self) -> None:
         """Forget everything, because there is no gate any more. Returns at once."""
+        self._refused, self._is_refused_written = None, True
         self.note({})
 
     async def recall(self, label: str, newest: Files) -> Files | None:
@@ -109,6 +112,24 @@ class AcceptedStates:
         if found == [newest, *newest.others]:
             return newest
         return attrs.evolve(found[0], others=tuple(found[1:]))
+
+    def note_refused(self, refused: Mapping[str, tuple[str, float]]) -> None:
+        """Remember the refused states of labels, each with the time since which it is refused. Returns at once."""
+        if refused != self._refused:
+            self._refused, self._is_refused_written = dict(refused), False
+            self._news.set()
+
+    async def recall_refused(self) -> Mapping[str, tuple[str, float]]:
+        """Return the refused states of an earlier process, by label. If the disk doesn't answer in time, return none."""
+        if self._directory is None or trio.current_time() < self._again_at:
+            return {}
+        with trio.move_on_after(PATIENCE):
+            found: dict[str, tuple[str, float]] = await threads.run_sync(
+                self._files.refused, abandon_on_cancel=True, limiter=self._reading
+            )
+            return found
+        self._again_at = trio.current_time() + RETRY
+        return {}
 
     async def _layer(self, newest: Files, layers: "list[AcceptedLayer]") -> Files:
         """Return the accepted files of one source. If the source wasn't there, its newest files count."""
@@ -151,11 +172,21 @@ class AcceptedStates:
         """Write what is new. Return whether nothing is left to be written."""
         labels = self._newest
         if labels is None:
-            return True
+            return await self._write_refused()
         work = partial(self._files.write, labels) if labels else self._forgotten
         is_done = await threads.run_sync(work, abandon_on_cancel=True, limiter=self._threads)
         if is_done and self._newest is labels:
             self._newest = None
+        return await self._write_refused() and is_done
+
+    async def _write_refused(self) -> bool:
+        refused = self._refused
+        if refused is None or self._is_refused_written:
+            return True
+        work = partial(self._files.write_refused, refused)
+        is_done = await threads.run_sync(work, abandon_on_cancel=True, limiter=self._threads)
+        if is_done and self._refused is refused:
+            self._is_refused_written = True
         return is_done
 
     def _forgotten(self) -> bool:

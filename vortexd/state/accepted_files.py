@@ -36,6 +36,8 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 _INDEX = re.compile(r"[0-9a-f]{32}\.json")
 _ASIDE = ".unknown"
 LOCK = "lock"
+# The refused states. Like the lock, this isn't the index of a label.
+REFUSED = "refused"
 
 
 class Kept(Protocol):
@@ -261,6 +263,35 @@ class AcceptedFiles:
         for name in os.listdir(self._directory):
             if (_DIGEST.fullmatch(name) and name not in used) or name.endswith(private_files.PART):
                 os.unlink(self._directory / name)
+
+    # Refused states.
+
+    def refused(self) -> dict[str, tuple[str, float]]:
+        """Return the refused states by label, each with the time since which it is refused. If they can't be read, none."""
+        try:
+            private_files.check_private(self._directory)
+            found = orjson.loads(private_files.read(self._directory / REFUSED, _MAX_INDEX))
+            if found["format"] != FORMAT:
+                return {}
+            return {str(label): (str(state), float(since)) for label, (state, since) in found["refused"].items()}
+        except (OSError, ValueError, TypeError, LookupError, AttributeError):
+            # Without them, only the time and the audit log begin anew.
+            return {}
+
+    def write_refused(self, refused: Mapping[str, tuple[str, float]]) -> bool:
+        """Write the refused states, if this process is the writer. Return whether that succeeded."""
+        try:
+            if not self._is_writer():
+                return True
+            file = self._directory / REFUSED
+            if refused:
+                private_files.replace(file, orjson.dumps({"format": FORMAT, "refused": refused}))
+            else:
+                file.unlink(missing_ok=True)
+        except OSError as error:
+            self._warn_unwritten(private_files.words(error))
+            return False
+        return True
 
     def _is_writer(self) -> bool:
         """Return whether this process writes. The first of several workers that gets the lock writes, until it ends."""
