@@ -147,6 +147,7 @@ LATE = [
     "vortexd.gate.validation",
     "vortexd.http.gate_decisions",
     "vortexd.pipeline.gated",
+    "vortexd.pipeline.holding",
     "vortexd.state.accepted_files",
     # For a pin.
     "vortexd.core.term",
