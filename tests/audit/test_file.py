@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from vortexd.audit import Actor, Entry
 from vortexd.audit import file as module
-from vortexd.audit.file import ASIDE, FILE, LOCK, AuditFile
+from vortexd.audit.file import FILE, LOCK, AuditFile
 
 
 def entry(number: int, reason: str = "") -> Entry:
@@ -109,7 +109,7 @@ def test_a_file_that_can_not_be_used_is_set_aside_with_one_warning(
     assert [("audit log set aside", "warning", reason)] == [
         (each["event"], each["log_level"], each["reason"]) for each in logs
     ]
-    assert content == (directory / ASIDE).read_bytes()
+    assert content == (directory / (FILE + ".unknown")).read_bytes()
     assert ["2", "3"] == ids(file.read())
 
 
@@ -274,3 +274,16 @@ def test_who_waits_for_another_process_waits_for_a_limited_time(
     file.append([entry(3)])
 
     assert ["1", "3"] == ids(file.read())
+
+
+def test_a_second_file_that_is_set_aside_does_not_replace_the_first(directory: Path) -> None:
+    file = AuditFile(directory)
+    file.append([entry(1)])
+    for content in (b"first", b"second"):
+        (directory / FILE).write_bytes(content)
+        with capture_logs() as logs:
+            file.append([entry(2)])
+
+    assert [str(directory / "audit.jsonl.unknown.1")] == [each["file"] for each in logs]
+    names = ("audit.jsonl.unknown", "audit.jsonl.unknown.1")
+    assert [b"first", b"second"] == [(directory / each).read_bytes() for each in names]

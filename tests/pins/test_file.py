@@ -16,7 +16,7 @@ from vortexd.core.errors import RemoteError
 from vortexd.core.model import Edits, Files, Key, Origin
 from vortexd.core.term import Term
 from vortexd.pins import file as module
-from vortexd.pins.file import ASIDE, FILE, LOCK, GivenUp, PinsFile, TooLarge, encode, parse
+from vortexd.pins.file import FILE, LOCK, GivenUp, PinsFile, TooLarge, encode, parse
 from vortexd.pins.pin import Pin
 from vortexd.state import private_files
 
@@ -209,14 +209,31 @@ def test_garbage_is_set_aside_with_one_warning(directory: Path, content: bytes) 
         put(file, pin())
 
     [event] = logs
-    assert ("pins set aside", "warning", str(directory / ASIDE)) == (event["event"], event["log_level"], event["file"])
-    assert content == (directory / ASIDE).read_bytes()
+    assert ("pins set aside", "warning", str(directory / (FILE + ".unknown"))) == (
+        event["event"],
+        event["log_level"],
+        event["file"],
+    )
+    assert content == (directory / (FILE + ".unknown")).read_bytes()
     assert ["p1"] == [each.id for each in file.read()]
 
 
 def test_a_newer_format_is_named(directory: Path) -> None:
     assert "it has format 2, but this version only reads format 1" == parse(b'{"format":2,"pins":[]}')
     assert "it isn't a file of pins" == parse(b"7")
+
+
+def test_a_second_file_that_is_set_aside_does_not_replace_the_first(directory: Path) -> None:
+    file = PinsFile(directory)
+    put(file)
+    for content in (b"first", b"second"):
+        (directory / FILE).write_bytes(content)
+        with capture_logs() as logs:
+            assert [] == file.read()
+
+    assert [str(directory / "pins.json.unknown.1")] == [each["file"] for each in logs]
+    names = ("pins.json.unknown", "pins.json.unknown.1")
+    assert [b"first", b"second"] == [(directory / each).read_bytes() for each in names]
 
 
 def test_a_change_sets_garbage_aside_too(directory: Path) -> None:

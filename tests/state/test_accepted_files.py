@@ -252,6 +252,7 @@ def test_an_index_that_is_wrong_is_not_used_and_set_aside(
     file = tmp_path / "accepted" / name_of("main")
     file.write_bytes(altered(orjson.loads(file.read_bytes()), path, value))
     garbage = file.read_bytes()
+    file.with_name(file.name + ".unknown").write_bytes(b"set aside before")
     again = store(tmp_path)
     with capture_logs() as logs:
         assert () == again.read("main")
@@ -263,7 +264,8 @@ def test_an_index_that_is_wrong_is_not_used_and_set_aside(
 
     assert {"a.yml": b"x: 2"} == again.read("main")[0].files.contents
     # An index of another label is as good as any when the disk is examined.
-    aside = file.with_name(file.name + ".unknown")
+    assert b"set aside before" == file.with_name(file.name + ".unknown").read_bytes()
+    aside = file.with_name(file.name + ".unknown.1")
     assert (path == ["label"]) != (aside.exists() and garbage == aside.read_bytes())
 
 

@@ -223,6 +223,7 @@ async def test_a_file_that_cannot_be_read_is_set_aside_with_one_warning(
 ) -> None:
     await written(disk, "one")
     disk.file().write_bytes(content)
+    disk.file().with_name("worker-0.json.unknown").write_bytes(b"set aside before")
     worker = disk.start(max_bytes=1_000)
     with capture_logs() as logs:
         await worker.step()
@@ -233,8 +234,9 @@ async def test_a_file_that_cannot_be_read_is_set_aside_with_one_warning(
         (each["event"], each["file"], each["reason"], each["log_level"]) for each in logs
     ]
     assert {"two": ("applied", None)} == worker.before
-    assert ["worker-0.json", "worker-0.json.unknown"] == disk.names()
-    assert content == disk.file().with_name("worker-0.json.unknown").read_bytes()
+    assert ["worker-0.json", "worker-0.json.unknown", "worker-0.json.unknown.1"] == disk.names()
+    assert b"set aside before" == disk.file().with_name("worker-0.json.unknown").read_bytes()
+    assert content == disk.file().with_name("worker-0.json.unknown.1").read_bytes()
     worker.kill()
     again = disk.start()
     with capture_logs() as logs:

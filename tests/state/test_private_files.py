@@ -86,3 +86,60 @@ def test_an_error_is_said_in_a_few_words() -> None:
     assert ["no space left on device", "i/o error", "not a regular file"] == [
         private_files.words(each).lower() for each in errors
     ]
+
+
+def set_aside(directory: Path, *contents: str) -> None:
+    """Set a file aside for each content. Each is renamed at another time, as the clock of the file system has it."""
+    for content in contents:
+        file = directory / "a.json"
+        file.write_text(content)
+        before = file.stat().st_ctime_ns
+        for _ in range(1_000_000):
+            file.chmod(0o600)
+            if file.stat().st_ctime_ns > before:
+                break
+        private_files.set_aside(file)
+
+
+def contents_of(directory: Path) -> dict[str, str]:
+    return {each.name: each.read_text() for each in directory.iterdir()}
+
+
+def test_a_file_is_set_aside_under_the_first_free_name(tmp_path: Path) -> None:
+    file = tmp_path / "a.json"
+    file.write_text("1")
+    assert tmp_path / "a.json.unknown" == private_files.set_aside(file)
+    set_aside(tmp_path, "2", "3", "4", "5")
+
+    names = ["a.json.unknown", *(f"a.json.unknown.{number}" for number in range(1, 5))]
+    assert dict(zip(names, "12345", strict=True)) == contents_of(tmp_path)
+    (tmp_path / "a.json.unknown.2").unlink()
+    file.write_text("6")
+    assert tmp_path / "a.json.unknown.2" == private_files.set_aside(file)
+
+
+def test_the_sixth_file_replaces_the_one_that_was_set_aside_first(tmp_path: Path) -> None:
+    set_aside(tmp_path, *"1234567")
+    assert ["6", "7", "3", "4", "5"] == [content for _, content in sorted(contents_of(tmp_path).items())]
+
+
+def test_the_time_of_the_rename_counts_and_the_time_of_the_content_stays(tmp_path: Path) -> None:
+    set_aside(tmp_path, *"12345")
+    os.utime(tmp_path / "a.json.unknown.3", (1, 1))
+    (tmp_path / "a.json").write_text("6")
+    os.utime(tmp_path / "a.json", (7, 7))
+    set_aside_as = private_files.set_aside(tmp_path / "a.json")
+    assert (tmp_path / "a.json.unknown", 7) == (set_aside_as, set_aside_as.stat().st_mtime)
+
+
+def test_a_link_to_nowhere_takes_a_name_too(tmp_path: Path) -> None:
+    (tmp_path / "a.json.unknown").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "a.json").write_text("1")
+    assert tmp_path / "a.json.unknown.1" == private_files.set_aside(tmp_path / "a.json")
+
+
+def test_a_file_that_is_not_there_can_not_be_set_aside(tmp_path: Path) -> None:
+    set_aside(tmp_path, *"12345")
+    with pytest.raises(FileNotFoundError):
+        private_files.set_aside(tmp_path / "a.json")
+    assert 5 == len(contents_of(tmp_path))

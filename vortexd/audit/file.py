@@ -21,7 +21,7 @@ log = structlog.get_logger()
 
 # Increased when older readers could no longer understand the file.
 FORMAT = 1
-FILE, ASIDE, LOCK = "audit.jsonl", "audit.jsonl.unknown", "lock"
+FILE, LOCK = "audit.jsonl", "lock"
 # The limits of the file, unless the settings have others. If it is beyond one of them, a quarter of it is left out.
 MAX_BYTES = 4_194_304
 MOST_ENTRIES = 10_000
@@ -112,10 +112,10 @@ class AuditFile:
         reason = _problem(content) if content is not None else f"it is larger than {_ALIEN * LARGEST_BYTES} bytes"
         if reason is None:
             return content
-        self._file.replace(self._directory / ASIDE)
+        aside = private_files.set_aside(self._file)
         log.warning(
             "audit log set aside",
-            file=str(self._directory / ASIDE),
+            file=str(aside),
             reason=reason,
             consequence="the audit log begins anew, and the former one stays in this file",
         )

@@ -28,7 +28,7 @@ log = structlog.get_logger()
 
 # Increased when older readers could no longer understand the file.
 FORMAT = 1
-FILE, ASIDE, LOCK = "pins.json", "pins.json.unknown", "lock"
+FILE, LOCK = "pins.json", "lock"
 # The end of the year 9999, in seconds since the epoch. No later date can be written.
 _LAST = 253_402_300_799
 # The limit of the file. It is below 100 times the limit of one pin, because it is read at each start.
@@ -158,10 +158,10 @@ class PinsFile:
             return []
         if not isinstance(found, str):
             return found
-        self._file.replace(self._directory / ASIDE)
+        aside = private_files.set_aside(self._file)
         log.warning(
             "pins set aside",
-            file=str(self._directory / ASIDE),
+            file=str(aside),
             reason=found,
             consequence="the keys that were pinned are served from their sources",
         )

@@ -34,7 +34,6 @@ MOST_ABSENT = 1_000
 _MAX_INDEX = 16_777_216
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _INDEX = re.compile(r"[0-9a-f]{32}\.json")
-_ASIDE = ".unknown"
 LOCK = "lock"
 # The refused states. Like the lock, this isn't the index of a label.
 REFUSED = "refused"
@@ -252,7 +251,7 @@ class AcceptedFiles:
                 sizes = {digest: (self._directory / digest).lstat().st_size for digest in digests}
             except (OSError, ValueError):
                 # A newer version may have written it, or the operator wants to examine it.
-                each.replace(each.with_name(each.name + _ASIDE))
+                private_files.set_aside(each)
                 continue
             found[each.name] = _Written(content, sizes)
         return found

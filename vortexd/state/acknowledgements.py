@@ -38,7 +38,6 @@ LAST = 2.0
 # Keys whose instances are collected before other tasks may run.
 _AT_ONCE = 500
 _FILE = re.compile(r"worker-(\d{1,4})\.json")
-_ASIDE = ".unknown"
 _BUSY = "another process uses it"
 
 
@@ -174,7 +173,7 @@ class Acknowledgements:
             self._warn_unreadable(file.name, private_files.words(error) if isinstance(error, OSError) else str(error))
             # A newer version may have written it, or the operator wants to examine it.
             with suppress(OSError):
-                file.replace(file.with_name(file.name + _ASIDE))
+                private_files.set_aside(file)
             return ()
         # An instance that was connected when the file was written left then, as far as anybody knows.
         return [record if record.left is not None else record._replace(left=confirmed) for record in records]

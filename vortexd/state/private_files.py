@@ -8,6 +8,10 @@ from pathlib import Path
 
 # A file that isn't complete yet has this ending.
 PART = ".part"
+# A file that was set aside has this ending, and then perhaps a number from 1.
+ASIDE = ".unknown"
+# The most files with the same name that are set aside.
+MOST_ASIDE = 5
 
 
 def check_private(directory: Path) -> None:
@@ -47,6 +51,21 @@ def replace(file: Path, content: bytes) -> None:
         with suppress(OSError):
             part.unlink()
         raise
+
+
+def set_aside(file: Path) -> Path:
+    """Rename a file that can't be used, so that the operator can examine it. Return its new name.
+
+    Files that were set aside before stay. If there are `MOST_ASIDE` of them, the one that was set aside first is replaced.
+
+    Raises:
+        OSError: It can't be renamed. FileNotFoundError means that there is no such file.
+    """
+    names = [file.with_name(file.name + ASIDE + (f".{number}" if number else "")) for number in range(MOST_ASIDE)]
+    free = (each for each in names if not os.path.lexists(each))
+    # A rename sets this time. The time of the content stays for the operator.
+    name = next(free, None) or min(names, key=lambda each: each.lstat().st_ctime_ns)
+    return file.replace(name)
 
 
 def sync(directory: Path) -> None:

@@ -222,6 +222,7 @@ async def test_one_process_writes_and_the_others_read(disk: Disk) -> None:
 async def test_an_index_that_cannot_be_read_is_one_warning_and_is_set_aside(disk: Disk, index: bytes) -> None:
     disk.write({"a.yml": b"a: 1"})
     disk.index.write_bytes(index)
+    (disk.path / "index.json.unknown").write_bytes(b"set aside before")
     memory = disk.open()
     with capture_logs() as logs:
         for _ in range(2):
@@ -231,7 +232,8 @@ async def test_an_index_that_cannot_be_read_is_one_warning_and_is_set_aside(disk
     with capture_logs():
         disk.write({"a.yml": b"a: 2"})
     assert [Former(b"a: 2")] == await disk.recall("a.yml")
-    assert index == (disk.path / "index.json.unknown").read_bytes()
+    assert b"set aside before" == (disk.path / "index.json.unknown").read_bytes()
+    assert index == (disk.path / "index.json.unknown.1").read_bytes()
 
 
 @pytest.mark.parametrize("damage", [b"a: 2", b"", None])

@@ -389,6 +389,7 @@ def test_an_index_that_can_not_be_used_is_set_aside_and_the_history_begins_anew(
     indexed.publish(a="2")
     spoilt = json.dumps(spoil(decoded(indexed)))
     indexed.index.write_text(spoilt)
+    (indexed.index.parent / "versions.json.unknown").write_text("set aside before")
     with capture_logs() as logs:
         versions = indexed.open()
         assert [None, None] == [versions.read(), versions.read()]
@@ -399,7 +400,8 @@ def test_an_index_that_can_not_be_used_is_set_aside_and_the_history_begins_anew(
     indexed.publish(a="3")
 
     assert [{"a": "3"}] == indexed.states()
-    assert spoilt == (indexed.index.parent / "versions.json.unknown").read_text()
+    assert "set aside before" == (indexed.index.parent / "versions.json.unknown").read_text()
+    assert spoilt == (indexed.index.parent / "versions.json.unknown.1").read_text()
     assert set() == indexed.blobs()
 
 

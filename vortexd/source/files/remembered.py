@@ -58,7 +58,7 @@ _LAST_WRITE = 2.0
 # journal is rare while files change often.
 _IDLE = 10.0
 _LARGE = 0.25
-_INDEX, _ASIDE = "index.json", "index.json.unknown"
+_INDEX = "index.json"
 _UNWRITTEN = "unwritten"
 _MAX_WARNED = 100
 _MAX_INDEX = 67_108_864
@@ -499,7 +499,7 @@ class Remembered:
         """
         if not is_known:
             with suppress(FileNotFoundError):
-                (self._directory / _INDEX).replace(self._directory / _ASIDE)
+                private_files.set_aside(self._directory / _INDEX)
 
     def _remove(self, names: Collection[str]) -> None:
         for name in names:

@@ -38,7 +38,7 @@ DIRECTORY = "versions"
 MOST_VERSIONS = 100
 MOST_PATHS = 20_000
 MAX_BYTES = 8_388_608
-_INDEX, _ASIDE = "versions.json", "versions.json.unknown"
+_INDEX = "versions.json"
 _MAX_INDEX = 67_108_864
 _UNWRITTEN = "unwritten"
 _MAX_WARNED = 100
@@ -257,7 +257,7 @@ class Versions:
     def _set_aside(self) -> None:
         """Keep an unreadable index under another name. A newer version may have written it."""
         with suppress(FileNotFoundError):
-            (self._directory / _INDEX).replace(self._directory / _ASIDE)
+            private_files.set_aside(self._directory / _INDEX)
 
     def _remove(self, digests: Collection[str]) -> None:
         for digest in digests:
