@@ -9,12 +9,15 @@ import trio
 from tests.fakes import open_gate
 from tests.http.serving import headers_of, serving
 from vortexd.audit import Actor, Audit, Entry, Outcome
-from vortexd.auth import Right
+from vortexd.auth import Authority, Right, Tokens, load_tokens
+from vortexd.auth.tokens import digest_of
 from vortexd.core.errors import RemoteError
 from vortexd.http.audit import AuditLog
 from vortexd.http.endpoint import Request
 from vortexd.net.proxies import Sender
 from vortexd.process.peers import Answers, Peers
+
+TOKEN = "vt_" + "x" * 43
 
 ANN = Actor("ann", "token", "192.0.2.1")
 
@@ -173,3 +176,16 @@ async def test_a_request_says_who_acts_and_from_where() -> None:
 
     assert Actor("anonymous", "anonymous", "192.0.2.9") == from_tcp.actor == from_tcp.admitted().actor
     assert "unix" == from_unix.actor.peer
+
+
+async def test_a_limit_counts_a_known_client_by_its_name_and_another_one_by_its_address() -> None:
+    anonymous = open_gate().admit([], "/", Sender("192.0.2.9"))
+    first = Request("GET", "/", "", headers_of({}), b"", anonymous, lambda: anonymous, "192.0.2.9")
+    second = Request("GET", "/", "", headers_of({}), b"", anonymous, lambda: anonymous, "192.0.2.8")
+    assert ("anonymous 192.0.2.9", "anonymous 192.0.2.8") == (first.client, second.client)
+
+    grant = f'[[token]]\nname = "ann"\nsha256 = "{digest_of(TOKEN)}"\nrights = ["read"]\npatterns = ["*"]\n'
+    gate = open_gate(Authority(Tokens(load_tokens(grant, "t"))))
+    known = gate.admit([(b"authorization", f"Bearer {TOKEN}".encode())], "/", Sender("192.0.2.9"))
+    for peer in ("192.0.2.9", "192.0.2.8"):
+        assert "token ann" == Request("GET", "/", "", headers_of({}), b"", known, lambda: known, peer).client

@@ -52,6 +52,7 @@ class FakeHistorian:
         self.is_complete = True
         self.change: KeyChange | RemoteError | None = RemoteError("no history", 404)
         self.asked_changes: list[tuple[Key, str, int, str]] = []
+        self.clients: list[str] = []
         self.broken: dict[Key, list[BrokenFile]] = {}
         self.error: Exception | None = None
         self._history: dict[Key, dict[str, bytes]] = {}
@@ -81,17 +82,19 @@ class FakeHistorian:
         self.asked_before.append(key)
         return self.former
 
-    async def changes(self, key: Key, part: str, limit: int, after: str) -> HistoryPage:
+    async def changes(self, key: Key, part: str, limit: int, after: str, client: str) -> HistoryPage:
         self.asked_changes.append((key, part, limit, after))
+        self.clients.append(client)
         if isinstance(self.change, RemoteError):
             raise self.change
         changes = [self.change] if self.change is not None else []
         return HistoryPage(changes, 1, self.next, is_complete=self.is_complete, layers=())
 
     async def document_at(
-        self, key: Key, choose: Callable[[Sequence[Commit]], Commit]
+        self, key: Key, choose: Callable[[Sequence[Commit]], Commit], client: str
     ) -> tuple[Commit, Document | None]:
         self.asked.append(key)
+        self.clients.append(client)
         commit = choose(COMMITS)
         number = COMMITS.index(commit)
         return commit, None if number == 2 else Document(f"{number:016}", b'{"a":%d}' % (10 + number))
@@ -361,6 +364,10 @@ async def test_without_a_commit_before_it_is_the_document_that_the_newest_change
         answer = await http.ask("/api/v1/diff/cart/dev")
         body = json.loads(answer.body)
         assert [(Key("cart", "dev", "main"), "", 1, "")] == line.asked_changes
+        await http.ask(f"/api/v1/diff/cart/dev?from=commit:{'b' * 40}&to=commit:{'a' * 40}")
+        assert 3 == len(line.clients)
+        assert 1 == len(set(line.clients))
+        assert line.clients[0].startswith("anonymous ")
 
     assert ({"label": "main", "version": VERSIONS[0]}, [a(0, 1)]) == (body["from"], body["changes"])
 

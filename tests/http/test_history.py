@@ -47,13 +47,15 @@ class FakeHistorian:
         self.pin: Term | None = None
         self.refusals: list[Refusal] = []
         self.asked: list[tuple[Key, str, int, str]] = []
+        self.clients: list[str] = []
         self.error: RemoteError | None = None
 
     async def read(self, key: Key) -> Config:
         return config(key, {})
 
-    async def changes(self, key: Key, part: str, limit: int, after: str) -> HistoryPage:
+    async def changes(self, key: Key, part: str, limit: int, after: str, client: str) -> HistoryPage:
         self.asked.append((key, part, limit, after))
+        self.clients.append(client)
         if self.error is not None:
             raise self.error
         return self.page
@@ -177,6 +179,7 @@ async def test_T09_a_history_is_for_who_may_read_the_key(key: str, status: int) 
         answer: Response = await http.ask(f"/api/v1/history/{key}", Authorization=f"Bearer {TOKEN}")
 
     assert (status, status == 200) == (answer.status, bool(line.asked))
+    assert (["token a"] if status == 200 else []) == line.clients
 
 
 # The limits of one commit.

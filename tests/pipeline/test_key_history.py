@@ -1,6 +1,7 @@
 """Histories of keys: which commits count, pages and their limits, and which commits need not be read."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import attrs
@@ -8,7 +9,7 @@ import orjson
 import pytest
 import trio
 from structlog.testing import capture_logs
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from vortexd.core.commits import Commit, PastFiles
 from vortexd.core.errors import RemoteError, SourceError
@@ -17,6 +18,7 @@ from vortexd.encryption.ciphers import AesEncryptor
 from vortexd.encryption.contract import OneKey
 from vortexd.encryption.decryptor import Decryptor
 from vortexd.pipeline import key_history as module
+from vortexd.pipeline.history_turns import PATIENCE, HistoryTurns
 from vortexd.pipeline.key_history import HistoryPage, KeyHistory
 from vortexd.pipeline.key_layers import Kind, KnownLayer
 from vortexd.pipeline.past_keys import Document, Layers
@@ -95,13 +97,13 @@ class Repository(NoVersions):
 
     def history(self, layer: ParsedFiles, **more: Any) -> KeyHistory:
         served = served_state(State({"main": layer}, "main", **more))
-        return KeyHistory(served, self, trio.CapacityLimiter(1), trio.CapacityLimiter(1))
+        return KeyHistory(served, self, HistoryTurns(), trio.CapacityLimiter(1))
 
     async def page(
         self, part: str = "", limit: int = 100, after: str = "", locations: tuple[str, ...] = ("",), key: Key = SHOP
     ) -> HistoryPage:
         layer = self.layer(locations=locations)
-        return await self.history(layer).page([[layer]], key, part, limit, after)
+        return await self.history(layer).page([[layer]], key, part, limit, after, "ann")
 
 
 def numbers(page: HistoryPage) -> list[int]:
@@ -249,7 +251,7 @@ async def test_decryption_and_overrides_are_those_of_now() -> None:
     history = shop.history(layer, decryptor=decryptor, overrides=PropertySource("o", {"o": 1}, {}))
 
     assert [(1, b'{"a":"secret","o":1}', b'{"b":2,"o":1}'), (0, b'{"o":1}', b'{"a":"secret","o":1}')] == steps(
-        await history.page([[layer]], SHOP, "", 100, "")
+        await history.page([[layer]], SHOP, "", 100, "", "ann")
     )
 
 
@@ -424,25 +426,25 @@ async def test_one_history_is_read_at_a_time_and_others_wait_for_a_limited_time(
     autojump_clock: MockClock, inline: None
 ) -> None:
     shop = Repository({"shop.yml": "a: 1"}, {"shop.yml": "a: 2"})
-    shop.wait = lambda _: 1.5
+    shop.wait = lambda _: 1.9
     layer = shop.layer()
     history = shop.history(layer)
     answered: list[float] = []
     refused: list[float] = []
 
-    async def ask() -> None:
+    async def ask(client: str) -> None:
         try:
-            await history.page([[layer]], SHOP, "", 100, "")
+            await history.page([[layer]], SHOP, "", 100, "", client)
             answered.append(trio.current_time())
         except RemoteError as error:
             assert (503, "the server reads other histories; try again") == (error.status, error.reason)
             refused.append(trio.current_time())
 
     async with trio.open_nursery() as nursery:
-        for _ in range(3):
-            nursery.start_soon(ask)
+        for client in ("ann", "bob", "cy", "dan"):
+            nursery.start_soon(ask, client)
 
-    assert ([3.0, 6.0], [module.PATIENCE]) == (answered, refused)
+    assert ([3.8, 7.6, 11.4], [PATIENCE]) == ([round(each, 3) for each in answered], refused)
 
 
 async def test_a_repository_that_can_not_be_read_is_503_and_logged() -> None:
@@ -458,6 +460,35 @@ async def test_a_repository_that_can_not_be_read_is_503_and_logged() -> None:
     assert [0] == numbers(await shop.page())
 
 
+async def test_a_client_does_not_wait_for_two_histories_of_another_and_an_act_waits_for_none(
+    autojump_clock: MockClock, inline: None
+) -> None:
+    shop = Repository({"shop.yml": "a: 1"}, {"shop.yml": "a: 2"})
+    shop.wait = lambda _: 1.5
+    layer = shop.layer()
+    history = shop.history(layer)
+    ended: list[tuple[str, float]] = []
+
+    async def page(client: str) -> None:
+        await history.page([[layer]], SHOP, "", 100, "", client)
+        ended.append((client, trio.current_time()))
+
+    async def act() -> None:
+        await history.files([[layer]], SHOP, id_of(0), None)
+        ended.append(("act", trio.current_time()))
+
+    async def document() -> None:
+        await history.document([[layer]], SHOP, id_of(0), "cy")
+        ended.append(("cy", trio.current_time()))
+
+    async with trio.open_nursery() as nursery:
+        for start in (partial(page, "ann"), partial(page, "ann"), partial(page, "bob"), document, act):
+            nursery.start_soon(start)
+            await wait_all_tasks_blocked()
+
+    assert [("act", 1.5), ("ann", 3.0), ("bob", 6.0), ("cy", 7.5), ("ann", 10.5)] == ended
+
+
 # One commit.
 
 
@@ -465,7 +496,7 @@ async def test_the_document_at_a_commit_is_that_of_its_files() -> None:
     shop = Repository({"shop.yml": "a: 1"}, {"shop.yml": "a: ["}, {"shop.yml": "a: 3"})
     layer = shop.layer()
     history = shop.history(layer)
-    found = [await history.document([[layer]], SHOP, id_of(number)) for number in range(3)]
+    found = [await history.document([[layer]], SHOP, id_of(number), "ann") for number in range(3)]
 
     assert [b'{"a":1}', None, b'{"a":3}'] == [each and each.body for each in found]
     assert isinstance(found[0], Document)
@@ -476,7 +507,7 @@ async def test_a_commit_that_is_not_read_in_time_is_503(autojump_clock: MockCloc
     shop.wait = lambda _: 100.0
     layer = shop.layer()
     with pytest.raises(RemoteError) as caught:
-        await shop.history(layer).document([[layer]], SHOP, id_of(0))
+        await shop.history(layer).document([[layer]], SHOP, id_of(0), "ann")
 
     assert 503 == caught.value.status
 
@@ -491,7 +522,7 @@ async def test_a_source_without_commits_has_no_history(revision: str | None) -> 
     shop = Nothing({"shop.yml": "a: 1"})
     layer = shop.layer(revision=revision)
     with pytest.raises(RemoteError) as caught:
-        await shop.history(layer).page([[layer]], SHOP, "", 1, "")
+        await shop.history(layer).page([[layer]], SHOP, "", 1, "", "ann")
 
     assert 404 == caught.value.status
     assert "no history of this key is known" in caught.value.reason
@@ -561,13 +592,13 @@ class Repositories(NoVersions):
         self, labels: Mapping[str, Sequence[Files]], key: Key = SHOP, limit: int = 100, after: str = ""
     ) -> HistoryPage:
         layers, history = self.opened(labels, key)
-        return await history.page(layers, key, "", limit, after)
+        return await history.page(layers, key, "", limit, after, "ann")
 
     def opened(self, labels: Mapping[str, Sequence[Files]], key: Key = SHOP) -> tuple[Layers, KeyHistory]:
         tree = Tree({label: attrs.evolve(first, others=tuple(others)) for label, (first, *others) in labels.items()})
         parsed = parse_tree(tree, FormatSettings())
         served = served_state(State(parsed.labels, "main"))
-        history = KeyHistory(served, self, trio.CapacityLimiter(1), trio.CapacityLimiter(1))
+        history = KeyHistory(served, self, HistoryTurns(), trio.CapacityLimiter(1))
         return [list(parsed.labels[label].layers_for(key)) for label in key.labels], history
 
 
@@ -726,7 +757,7 @@ async def test_a_document_at_a_commit_has_the_other_source_as_it_was_then(
 ) -> None:
     made, labels = two_sources()
     layers, history = made.opened(labels)
-    document = await history.document(layers, SHOP, id_of(commit))
+    document = await history.document(layers, SHOP, id_of(commit), "ann")
 
     assert [7, 5, 4, 2, 1] == [int(each.id, 16) for each in await history.commits_of(layers, SHOP)]
     assert document is not None
@@ -812,7 +843,7 @@ async def test_label_directories_are_searched_together_so_each_version_is_read()
 async def test_a_directory_at_a_version_has_the_document_of_its_files() -> None:
     made = Directories().line(DIRECTORY, (1, {"shop.yml": "a: 1"}), (3, {"shop.yml": "a: 2"}))
     layers, history = made.opened({"main": [now(made, 3)]})
-    document = await history.document(layers, SHOP, id_of(1))
+    document = await history.document(layers, SHOP, id_of(1), "ann")
 
     assert [3, 1] == [int(each.id, 16) for each in await history.commits_of(layers, SHOP)]
     assert document is not None

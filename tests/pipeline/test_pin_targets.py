@@ -104,7 +104,7 @@ async def test_a_commit_is_named_by_its_beginning() -> None:
     target = await whole.reader.pin_target(SHOP, ids[1])
 
     assert (ids[1], [{"shop.yml": b"a: 2"}]) == (target.commit, contents(target))
-    document = await whole.reader.document_at(SHOP, lambda commits: commits[1])
+    document = await whole.reader.document_at(SHOP, lambda commits: commits[1], "ann")
     assert document[1] is not None
     assert document[1].version == target.version
     assert 404 == (await refused(whole, ids[1][:30]))[0]
@@ -135,7 +135,7 @@ async def test_a_commit_can_be_named_while_the_key_can_not_be_read() -> None:
 async def test_a_version_is_searched_among_the_commits() -> None:
     repository = Repository(*({"shop.yml": f"a: {number}"} for number in range(5)))
     whole = await of_repository(repository)
-    version = (await whole.reader.document_at(SHOP, lambda commits: commits[2]))[1]
+    version = (await whole.reader.document_at(SHOP, lambda commits: commits[2], "ann"))[1]
     assert version is not None
 
     target = await whole.reader.pin_target(SHOP, version.version)
@@ -146,7 +146,7 @@ async def test_the_search_reads_further_pages_and_then_ends(monkeypatch: pytest.
     monkeypatch.setattr(module, "_PAGE", 1)
     repository = Repository(*({"shop.yml": f"a: {number}"} for number in range(6)))
     whole = await of_repository(repository)
-    found = (await whole.reader.document_at(SHOP, lambda commits: commits[2]))[1]
+    found = (await whole.reader.document_at(SHOP, lambda commits: commits[2], "ann"))[1]
     assert found is not None
     assert id_of(3) == (await whole.reader.pin_target(SHOP, found.version)).commit
     monkeypatch.setattr(module, "MOST_PAGES", 2)

@@ -610,12 +610,12 @@ class OneCommit(NoVersions):
 async def test_the_commits_that_changed_a_key_are_found_for_keys_that_nobody_uses() -> None:
     served = Served(commits=OneCommit())
     await served.publish(committed(b"a: 1"))
-    page = await served.reader.changes(SHOP, "", 5, "")
+    page = await served.reader.changes(SHOP, "", 5, "", "ann")
 
     assert [("c2", "Begin", b"{}", b'{"a":1}')] == [
         (each.origin.commit, each.subject, each.old.body, each.new.body) for each in page.changes
     ]
-    commit, document = await served.reader.document_at(SHOP, lambda commits: commits[0])
+    commit, document = await served.reader.document_at(SHOP, lambda commits: commits[0], "ann")
     assert ("c2", b'{"a":1}') == (commit.id, document and document.body)
 
 
@@ -625,7 +625,18 @@ async def test_a_page_is_read_once_for_all_who_ask_for_it_at_the_same_time() -> 
     await served.publish(committed(b"a: 1"))
     async with trio.open_nursery() as nursery:
         for part in ("", "", "a"):
-            nursery.start_soon(served.reader.changes, SHOP, part, 5, "")
+            nursery.start_soon(served.reader.changes, SHOP, part, 5, "", "ann")
+
+    assert 2 == commits.reads
+
+
+async def test_clients_share_a_page_and_an_act_of_an_administrator_reads_its_own() -> None:
+    commits = OneCommit()
+    served = Served(commits=commits)
+    await served.publish(committed(b"a: 1"))
+    async with trio.open_nursery() as nursery:
+        for client in ("ann", "bob", None, None):
+            nursery.start_soon(served.reader.changes, SHOP, "", 5, "", client)
 
     assert 2 == commits.reads
 
@@ -634,7 +645,10 @@ async def test_a_page_is_read_once_for_all_who_ask_for_it_at_the_same_time() -> 
 async def test_a_key_without_a_git_source_has_no_history(with_commits: bool) -> None:
     served = Served(commits=OneCommit() if with_commits else None)
     await served.publish(tree(b"a: 1"))
-    for ask in (served.reader.changes(SHOP, "", 5, ""), served.reader.document_at(SHOP, lambda commits: commits[0])):
+    for ask in (
+        served.reader.changes(SHOP, "", 5, "", "ann"),
+        served.reader.document_at(SHOP, lambda commits: commits[0], "ann"),
+    ):
         with pytest.raises(RemoteError, match="no history of this key is known") as caught:
             await ask
         assert 404 == caught.value.status
@@ -646,13 +660,13 @@ async def test_a_key_with_several_labels_and_sources_has_a_history() -> None:
     more = Files({"shop.yml": b"b: 1"}, root="file:/d/", group=1)
     await served.publish(Tree({"main": attrs.evolve(files, others=(more,)), "dev": files}))
     key = attrs.evolve(SHOP, label="main,dev")
-    page = await served.reader.changes(key, "", 5, "")
+    page = await served.reader.changes(key, "", 5, "", "ann")
 
     assert [("c2", "main,dev", b'{"b":1}', b'{"a":1,"b":1}')] == [
         (each.origin.commit, each.label, each.old.body, each.new.body) for each in page.changes
     ]
     assert [("main", 1), ("main", 0), ("dev", 1)] == [(each.label, each.count) for each in page.layers]
-    commit, document = await served.reader.document_at(key, lambda commits: commits[0])
+    commit, document = await served.reader.document_at(key, lambda commits: commits[0], "ann")
     assert ("c2", b'{"a":1,"b":1}') == (commit.id, document and document.body)
 
 
@@ -660,4 +674,4 @@ async def test_an_unknown_label_has_no_history_either() -> None:
     served = Served(commits=OneCommit())
     await served.publish(committed(b"a: 1"))
     with pytest.raises(UnknownLabel):
-        await served.reader.changes(attrs.evolve(SHOP, label="none"), "", 5, "")
+        await served.reader.changes(attrs.evolve(SHOP, label="none"), "", 5, "", "ann")

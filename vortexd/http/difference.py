@@ -57,12 +57,12 @@ class Historian(Labelled, Protocol):
         """The configuration of a key before the last commit that changed it; None if it isn't known."""
         ...
 
-    async def changes(self, key: Key, part: str, limit: int, after: str) -> HistoryPage:
+    async def changes(self, key: Key, part: str, limit: int, after: str, client: str) -> HistoryPage:
         """A page of the commits that changed a key; see `history`."""
         ...
 
     async def document_at(
-        self, key: Key, choose: Callable[[Sequence[Commit]], Commit]
+        self, key: Key, choose: Callable[[Sequence[Commit]], Commit], client: str
     ) -> tuple[Commit, Document | None]:
         """A commit of a key's label, and the document of the key there, or None if it can't be resolved."""
         ...
@@ -185,7 +185,7 @@ class Difference(Endpoint):
         for other in keys:
             request.owner.authorize(Right.READ, other)
         try:
-            old, new = await self._sides(wanted, key, has_old=bool(texts[0]))
+            old, new = await self._sides(wanted, key, request.client, has_old=bool(texts[0]))
         except (FormatError, ResolveError) as error:
             raise unreadable(self._broken(keys)) from error
         body = await threads.run_sync(_encoded, old, new, form, abandon_on_cancel=True, limiter=self._threads)
@@ -198,25 +198,26 @@ class Difference(Endpoint):
         """Return the broken files that these keys read, each once."""
         return list(dict.fromkeys(each for key in keys for each in self._line.broken_for(key)))
 
-    async def _sides(self, wanted: Sequence[_Wanted], key: Key, *, has_old: bool) -> tuple[_Side, _Side]:
+    async def _sides(self, wanted: Sequence[_Wanted], key: Key, client: str, *, has_old: bool) -> tuple[_Side, _Side]:
         """Return the old and the new side.
 
         Args:
             wanted: Each side.
             key: The key of the path.
+            client: As in `Request.client`.
             has_old: Whether the request names the old side.
         """
-        new = await self._side(wanted[1])
+        new = await self._side(wanted[1], client)
         if has_old:
-            return await self._side(wanted[0]), new
+            return await self._side(wanted[0], client), new
         if new.key == key and new.commit is None:
-            return await self._before(new, await self._line.read(key)), new
+            return await self._before(new, await self._line.read(key), client), new
         raise RemoteError("from is missing: a version, a label, a commit or a date", 400)
 
-    async def _side(self, wanted: _Wanted) -> _Side:
+    async def _side(self, wanted: _Wanted, client: str) -> _Side:
         key, version = wanted.key, wanted.version
         if wanted.choose is not None:
-            return await self._at_commit(key, wanted.choose)
+            return await self._at_commit(key, wanted.choose, client)
         current = await self._line.read(key)
         if version in (None, current.version):
             return _Side(key, current.version, current.body)
@@ -225,13 +226,13 @@ class Difference(Endpoint):
             raise RemoteError(f"this version isn't known; {_known(history, current)}", 404)
         return _Side(key, version, history[version])
 
-    async def _at_commit(self, key: Key, choose: Callable[[Sequence[Commit]], Commit]) -> _Side:
-        commit, document = await self._line.document_at(key, choose)
+    async def _at_commit(self, key: Key, choose: Callable[[Sequence[Commit]], Commit], client: str) -> _Side:
+        commit, document = await self._line.document_at(key, choose, client)
         if document is None:
             raise RemoteError(f"the configuration can't be read at commit {commit.id[:12]}", 404)
         return _Side(key, document.version, document.body, commit.id)
 
-    async def _before(self, side: _Side, current: Config) -> _Side:
+    async def _before(self, side: _Side, current: Config, client: str) -> _Side:
         history = self._line.history(side.key)
         order = [each for each in history if each != current.version] + [current.version]
         at = order.index(side.version) if side.version in order else 0
@@ -241,17 +242,17 @@ class Difference(Endpoint):
             former = await self._line.before(side.key)
             if former is not None:
                 return _Side(side.key, former.version, former.body, former.revision)
-            page = await self._newest(side.key)
+            page = await self._newest(side.key, client)
             if (found := _replaced(page, side.version)) is not None:
                 return _Side(side.key, found.version, found.body)
             if page is not None and page.is_complete and not page.changes and page.next is None:
                 raise RemoteError("the configuration has not changed in its whole history", 404)
         raise RemoteError(f"no version before it is known since {self._since}; {_known(history, current)}", 404)
 
-    async def _newest(self, key: Key) -> HistoryPage | None:
+    async def _newest(self, key: Key, client: str) -> HistoryPage | None:
         """Return the page with the newest change of a key, or None if the key has no history."""
         try:
-            return await self._line.changes(key, "", 1, "")
+            return await self._line.changes(key, "", 1, "", client)
         except RemoteError as error:
             if error.status != 404:
                 raise

@@ -13,7 +13,7 @@ from typing import ClassVar, overload
 import attrs
 
 from ..audit import Actor
-from ..auth import Admission, Forbidden, Right
+from ..auth import Admission, Forbidden, Kind, Right
 from .schemas import Operations, Schema
 
 JSON = "application/json"
@@ -93,6 +93,15 @@ class Request:
         """The client, for the audit log. Only for endpoints that aren't public."""
         principal = self.owner.principal
         return Actor(principal.name, principal.kind.value, self.peer or "unix")
+
+    @property
+    def client(self) -> str:
+        """Identifies the client for limits: by its kind and name or, if it needs no token, by its address.
+
+        Only for endpoints that aren't public.
+        """
+        actor = self.actor
+        return f"{actor.kind} {actor.peer if self.owner.principal.kind is Kind.ANONYMOUS else actor.name}"
 
 
 @attrs.frozen(slots=True, eq=False)

@@ -50,7 +50,7 @@ _AFTER = f"^({CURSOR})?$"
 class Historian(Labelled, Protocol):
     """The part of the pipeline that `History` needs."""
 
-    async def changes(self, key: Key, part: str, limit: int, after: str) -> HistoryPage:
+    async def changes(self, key: Key, part: str, limit: int, after: str, client: str) -> HistoryPage:
         """A page of the commits that changed a key, or one flat key of it, the newest first."""
         ...
 
@@ -128,7 +128,7 @@ class History(Endpoint):
         part, limit = query.get("key", ""), _limit(query.get("limit", ""))
         if len(part) > _MOST_PART:
             raise RemoteError(f"key has more than {_MOST_PART} characters")
-        page = await self._line.changes(key, part, limit, query.get("after", ""))
+        page = await self._line.changes(key, part, limit, query.get("after", ""), request.client)
         body = await threads.run_sync(_encoded, key, part, page, abandon_on_cancel=True, limiter=self._threads)
         headers = without_files(key, self._line.names_in) | condition_headers(key, self._line)
         return validated(request, body, JSON, headers)

@@ -4,7 +4,7 @@ A key and the layers of files that serve it arrive. `KeyChange`s leave, each wit
 The commits of all layers, and the versions of directories, are in one timeline; see `timeline`. The files of a commit are read and resolved only if it
 changes a path that decides about the key; see `past_keys`.
 
-The invariant: the work is bounded. One history is read at a time. A page ends after a number of changes, of resolved
+The invariant: the work is bounded. Clients take turns; see `history_turns`. A page ends after a number of changes, of resolved
 commits, of bytes, or of seconds, and names the place where the next page goes on. A page only reads commits of the labels
 that are served, so nobody sees a commit that isn't in a label's history.
 
@@ -22,9 +22,10 @@ import trio
 
 from ..aio import threads
 from ..core.commits import Commit
-from ..core.errors import RemoteError, SourceError
+from ..core.errors import SourceError
 from ..core.flat_key import differ
 from ..core.model import Key, Origin
+from .history_turns import HistoryTurns, late
 from .key_layers import KeyLayers, Kind, KnownLayer, key_layers
 from .past_keys import Commits, Document, Layers, PastKey, PastKeys
 from .served import ServedState
@@ -36,8 +37,6 @@ log = structlog.get_logger()
 MOST_RESOLVED = 200
 MOST_BYTES = 8_388_608
 SECONDS = 4.0
-# The seconds that a request waits for others that read histories.
-PATIENCE = 4.0
 # The number of commits that are examined before other tasks run.
 _AT_ONCE = 100
 
@@ -126,21 +125,23 @@ class KeyHistory:
     Args:
         served: The served state, whose limits, decryptor and overrides count.
         commits: The commits of the sources.
-        reading: Limits how many histories are read at a time.
+        turns: Limits how many histories are read at a time.
         resolving: Limits the threads that parse and resolve.
     """
 
     def __init__(
-        self, served: ServedState, commits: Commits, reading: trio.CapacityLimiter, resolving: trio.CapacityLimiter
+        self, served: ServedState, commits: Commits, turns: HistoryTurns, resolving: trio.CapacityLimiter
     ) -> None:
         self._served = served
         self._commits = commits
-        self._reading = reading
+        self._turns = turns
         self._resolving = resolving
         # Nothing else runs in this thread, so an unknown place is answered at once.
         self._ordering = trio.CapacityLimiter(1)
 
-    async def page(self, layers: Layers, key: Key, part: str, limit: int, after: str) -> HistoryPage:
+    async def page(
+        self, layers: Layers, key: Key, part: str, limit: int, after: str, client: str | None
+    ) -> HistoryPage:
         """Read a page of the history of a key.
 
         Args:
@@ -148,6 +149,7 @@ class KeyHistory:
             part: Only changes of this flat key, and of the keys below it, count. "" means all.
             limit: The most changes on the page.
             after: The `next` of the page before, or "".
+            client: As in `HistoryTurns.turn`.
 
         Raises:
             RemoteError: No layer has commits, `after` isn't in the history, the commits can't be read now, or the server
@@ -158,26 +160,26 @@ class KeyHistory:
         since, begun = timeline.places(after)
         walk = _Walk(timeline.steps, since, begun)
         past = self._past(layers, key, lines)
-        async with self._turn():
+        async with self._turn(client):
             with trio.move_on_after(SECONDS):
                 await self._go_on(walk, past, lines, part, limit)
         if walk.is_at_end:
             searched = len(timeline.steps) - begun
             return HistoryPage(walk.changes, searched, None, timeline.is_complete, lines.known)
         if walk.at == begun:
-            raise _late("the commits weren't read in time; try again")
+            raise late("the commits weren't read in time; try again")
         following = timeline.cursor(walk.since, walk.at)
         return HistoryPage(walk.changes, walk.at - begun, following, is_complete=False, layers=lines.known)
 
-    async def document(self, layers: Layers, key: Key, commit: str) -> Document | None:
+    async def document(self, layers: Layers, key: Key, commit: str, client: str | None) -> Document | None:
         """Return the document of a key at one of its `commits_of`. Return None if the key can't be resolved there.
 
         Raises:
             RemoteError: As in `page`.
         """
-        return (await self.files(layers, key, commit))[1]
+        return (await self.files(layers, key, commit, client))[1]
 
-    async def files(self, layers: Layers, key: Key, commit: str) -> tuple[Layers, Document | None]:
+    async def files(self, layers: Layers, key: Key, commit: str, client: str | None) -> tuple[Layers, Document | None]:
         """Return the layers of each label of a key at one of its `commits_of`, and the document, as `document` does.
 
         Raises:
@@ -187,34 +189,29 @@ class KeyHistory:
         timeline = lines.timeline
         there = dict(enumerate(timeline.commits_at(timeline.number_of(commit))))
         keys = self._past(layers, key, lines)
-        async with self._turn():
+        async with self._turn(client):
             with trio.move_on_after(SECONDS):
                 past = await keys.read(there, None)
                 return keys.layers_of(past), past.document
-        raise _late("the commit wasn't read in time; try again")
+        raise late("the commit wasn't read in time; try again")
 
     async def commits_of(self, layers: Layers, key: Key) -> Sequence[Commit]:
         """Return the commits of the layers that serve a key, the newest first. Arguments and errors are as in `page`."""
         return (await key_layers(self._commits, layers, key, self._ordering)).timeline.commits
 
     @asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
-        """Wait until no other history is read.
+    async def _turn(self, client: str | None) -> AsyncIterator[None]:
+        """Wait for a turn.
 
         Raises:
             RemoteError: That takes too long, or a commit can't be read now.
         """
-        with trio.move_on_after(PATIENCE) as waiting:
-            await self._reading.acquire()
-        if waiting.cancelled_caught:
-            raise _late("the server reads other histories; try again")
-        try:
-            yield
-        except SourceError as error:
-            log.warning("history not read", reason=str(error), consequence="the request is answered with an error")
-            raise _late("the repository can't be read now; see the server's log") from None
-        finally:
-            self._reading.release()
+        async with self._turns.turn(client):
+            try:
+                yield
+            except SourceError as error:
+                log.warning("history not read", reason=str(error), consequence="the request is answered with an error")
+                raise late("the repository can't be read now; see the server's log") from None
 
     def _past(self, layers: Layers, key: Key, lines: KeyLayers) -> PastKeys:
         return PastKeys(self._commits, self._served, key, layers, lines.numbers, self._resolving)
@@ -270,7 +267,3 @@ class KeyHistory:
         labels = ",".join(dict.fromkeys(lines.labels[number] for number in step.layers))
         subject = await self._commits.subject(root, step.commit.id) if kind is Kind.COMMITS else ""
         return KeyChange(step.commit.origin, subject, old, new, root, labels)
-
-
-def _late(reason: str) -> RemoteError:
-    return RemoteError(reason, 503, {"Retry-After": "1"})

@@ -62,7 +62,7 @@ class Past(Protocol):
         """Return the known former versions of a key, with their documents."""
         ...
 
-    async def changes(self, key: Key, part: str, limit: int, after: str) -> HistoryPage:
+    async def changes(self, key: Key, part: str, limit: int, after: str, client: str | None) -> HistoryPage:
         """Return a page of the commits that changed a key."""
         ...
 
@@ -182,7 +182,7 @@ class _Search:
         after = ""
         for _ in range(MOST_PAGES):
             try:
-                page = await self._past.changes(self._key, "", _PAGE, after)
+                page = await self._past.changes(self._key, "", _PAGE, after, None)
             except RemoteError as error:
                 if error.status != 404:
                     raise

@@ -27,6 +27,7 @@ from ..resolve.tree import ParsedFiles
 from ..settings.formats import FormatSettings
 from .former_commits import FormerCommits
 from .former_states import FormerSources, FormerStates, Limits
+from .history_turns import HistoryTurns
 from .key_history import HistoryPage, KeyHistory
 from .key_layers import no_history
 from .past_keys import Commits, Document, Layers
@@ -115,7 +116,7 @@ class ConfigReader:
         self._current = _Answers()
         # The files of earlier commits are read one commit after the other.
         self._reading_former = trio.CapacityLimiter(1)
-        self._reading_history = trio.CapacityLimiter(1)
+        self._history_turns = HistoryTurns()
         # The same holds for former states. Clients wait for them at a handshake, so they don't wait for explanations.
         self._former_limits = Limits()
         self._flight = threads.SingleFlight()
@@ -142,7 +143,7 @@ class ConfigReader:
                 states = FormerStates(served, self._store, self._sources, self._former_limits)
             history = None
             if self._commits is not None:
-                history = KeyHistory(served, self._commits, self._reading_history, self._explaining)
+                history = KeyHistory(served, self._commits, self._history_turns, self._explaining)
             self._current = _Answers(served, former, states, history)
         return self._current
 
@@ -335,7 +336,7 @@ class ConfigReader:
             answers.configs.put(former, made, made.size, is_known=self.exists(key))
         return made
 
-    async def changes(self, key: Key, part: str, limit: int, after: str) -> HistoryPage:
+    async def changes(self, key: Key, part: str, limit: int, after: str, client: str | None) -> HistoryPage:
         """Return a page of the commits that changed a key, the newest first; see `KeyHistory.page`.
 
         Any client that may read the key may read the result.
@@ -344,11 +345,12 @@ class ConfigReader:
             RemoteError: The key has no history, or it can't be read now.
         """
         history, layers = await self._key_history(key)
-        page = partial(history.page, layers, key, part, limit, after)
-        return await self._flight.shared((history, key, part, limit, after), page)
+        page = partial(history.page, layers, key, part, limit, after, client)
+        # An act of an administrator doesn't wait for a client's turn.
+        return await self._flight.shared((history, key, part, limit, after, client is None), page)
 
     async def document_at(
-        self, key: Key, choose: Callable[[Sequence[Commit]], Commit]
+        self, key: Key, choose: Callable[[Sequence[Commit]], Commit], client: str | None
     ) -> tuple[Commit, Document | None]:
         """Return a commit of a key's labels, and the document of the key there. It is None if it can't be resolved.
 
@@ -356,13 +358,14 @@ class ConfigReader:
 
         Args:
             choose: Chooses one of the commits. They are ordered, the newest first.
+            client: As in `HistoryTurns.turn`.
 
         Raises:
             RemoteError: As in `changes`, and as `choose` raises it.
         """
         history, layers = await self._key_history(key)
         commit = choose(await history.commits_of(layers, key))
-        return commit, await history.document(layers, key, commit.id)
+        return commit, await history.document(layers, key, commit.id, client)
 
     # Pins.
 
@@ -391,12 +394,14 @@ class ConfigReader:
     ) -> tuple[Commit, Sequence[Sequence[ParsedFiles]], Document | None]:
         """Return a commit of a key's labels, the layers of each label there, and the document of the key, or None.
 
+        This is for acts of administrators.
+
         Raises:
             RemoteError: As in `document_at`.
         """
         history, layers = await self._key_history(key)
         commit = choose(await history.commits_of(layers, key))
-        there, document = await history.files(layers, key, commit.id)
+        there, document = await history.files(layers, key, commit.id, None)
         return commit, there, document
 
     async def former_files(self, key: Key, version: str) -> Sequence[Sequence[ParsedFiles]] | None:
