@@ -6,8 +6,10 @@ import stat
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import attrs
 import orjson
 import pytest
 from structlog.testing import capture_logs
@@ -17,7 +19,7 @@ from vortexd.core.model import Edits, Files, Key, Origin
 from vortexd.core.term import Term
 from vortexd.pins import file as module
 from vortexd.pins.file import FILE, LOCK, GivenUp, PinsFile, TooLarge, encode, parse
-from vortexd.pins.pin import Pin
+from vortexd.pins.pin import MOST_BYTES, MOST_PINS, Pin
 from vortexd.state import private_files
 
 ORIGIN = Origin("c1", "Ada", "2026-01-01T00:00:00Z")
@@ -133,9 +135,87 @@ def test_all_pins_together_have_a_limit(directory: Path, less: int, is_right: bo
         put(file, pin())
         assert ["p1"] == [each.id for each in file.read()]
     else:
-        with pytest.raises(TooLarge):
+        with pytest.raises(TooLarge, match="lift a pin, or pin a key with smaller files") as caught:
             put(file, pin())
+        assert 409 == caught.value.status
         assert not (directory / FILE).exists()
+
+
+def test_the_limit_is_enough_for_all_pins_with_the_most_bytes() -> None:
+    files = Files({"a.yml": b"\xff" * (MOST_BYTES - len("a.yml"))})
+    one = pin("p1", "shop", (files,))
+    assert MOST_BYTES == one.bytes
+    assert len(encode([one])) * MOST_PINS < module.MAX_BYTES
+
+
+@pytest.mark.parametrize("store", ["", "store 1"])
+@pytest.mark.parametrize("count", [0, 1, 2, 3])
+def test_the_file_is_json_with_one_pin_a_line(count: int, store: str) -> None:
+    content = encode([pin(f"p{number}") for number in range(count)], store)
+    found = orjson.loads(content)
+    assert ([f"p{number}" for number in range(count)], 1, store) == (
+        [each["id"] for each in found["pins"]],
+        found["format"],
+        found.get("store", ""),
+    )
+    assert (count + 2 if count else 1) == len(content.splitlines())
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_a_file_with_other_lines_is_read_as_well(count: int, directory: Path) -> None:
+    content = encode([pin(f"p{number}") for number in range(count)], "store 1")
+    for other in (
+        content,
+        orjson.dumps(orjson.loads(content)),
+        orjson.dumps(orjson.loads(content), option=orjson.OPT_INDENT_2),
+    ):
+        found = parse(other)
+        assert not isinstance(found, str)
+        assert [f"p{number}" for number in range(count)] == [each.id for each in found]
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (directory / FILE).write_bytes(other)
+        assert "store 1" == PinsFile(directory).store()
+
+
+def test_pins_are_encoded_and_parsed_one_by_one(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
+    """One call for all pins would stop the event loop for a tenth of a second."""
+    file, kept = PinsFile(directory), [pin(f"p{number}") for number in range(5)]
+    largest = max(len(encode([each])) for each in kept)
+    sizes: list[int] = []
+
+    def loads(content: bytes | memoryview) -> Any:
+        sizes.append(len(content))
+        return orjson.loads(content)
+
+    def dumps(value: Any) -> bytes:
+        made = orjson.dumps(value)
+        sizes.append(len(made))
+        return made
+
+    monkeypatch.setattr(module, "orjson", SimpleNamespace(loads=loads, dumps=dumps))
+    put(file, *kept)
+    put(file, pin("p9"))
+    assert 6 == len(file.read())
+    file.store()
+
+    assert max(sizes) <= largest
+
+
+@pytest.mark.parametrize(("size", "count"), [(65_536, 1), (65_535, 0)])
+def test_after_a_large_pin_the_thread_lets_others_run(
+    size: int, count: int, monkeypatch: pytest.MonkeyPatch, directory: Path
+) -> None:
+    kept = [attrs.evolve(pin(f"p{number}"), reason="") for number in range(3)]
+    kept = [attrs.evolve(each, reason="x" * (size - len(orjson.dumps(module._pin_members(each))))) for each in kept]
+    pauses: list[float] = []
+    monkeypatch.setattr("vortexd.pins.file.time.sleep", pauses.append)
+    content = encode(kept)
+    assert [0.0005] * 3 * count == pauses
+    pauses.clear()
+    assert 3 == len(parse(content))
+
+    # The last pin is followed by the end of the work.
+    assert [0.0005] * 2 * count == pauses
 
 
 def good() -> Any:
@@ -195,6 +275,25 @@ GARBAGE = [
     with_("pins/0/labels/0/0/contents", {"x": 7}),
     with_("pins/0/labels/0/0/contents", []),
 ]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        encode([pin()]).replace(b"\n]}", b",\n\n]}"),
+        encode([pin()]).replace(b'"id"', b'"id'),
+        encode([pin()]).replace(b"\n]}", b",\n7\n]}"),
+        encode([pin(), pin()]).replace(b",\n", b"\n"),
+        encode([pin()]).replace(b'"format":1,', b""),
+        encode([pin()]).replace(b'"format":1,', b'"format":2,'),
+        encode([pin()])[:-1],
+        encode([pin()])[:-3],
+        b'{"format":1,"pins":[\n]}',
+        b'{"format":1,"pins":[\n\n]}',
+    ],
+)
+def test_lines_that_are_not_right_are_garbage(content: bytes) -> None:
+    assert isinstance(parse(content), str) or orjson.loads(content)["pins"] == parse(content)
 
 
 @pytest.mark.parametrize("content", GARBAGE)

@@ -276,8 +276,8 @@ async def test_a_change_has_a_deadline(autojump_clock: MockClock, kept: Kept) ->
     assert PATIENCE == trio.current_time() - began
     assert [503, 503] == [status for status, _ in answers]
     texts = sorted(reason for _, reason in answers)
-    assert texts[0].endswith("30 s; it may still be done; see the list of pins")
-    assert texts[1].endswith("30 s; nothing has changed")
+    assert texts[0].endswith("18 s; it may still be done; see the list of pins")
+    assert texts[1].endswith("18 s; nothing has changed")
     kept.publications.busy.set()
     await wait_all_tasks_blocked()
     assert [SHOP] == kept.publications.keys

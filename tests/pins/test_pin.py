@@ -41,5 +41,5 @@ def test_people_see_everything_but_the_files() -> None:
 
 
 def test_the_limits_are_those_of_the_page() -> None:
-    assert (100, 4 * 1024 * 1024, 90 * 86_400) == (module.MOST_PINS, module.MOST_BYTES, module.MOST_SECONDS)
+    assert (100, 512 * 1024, 90 * 86_400) == (module.MOST_PINS, module.MOST_BYTES, module.MOST_SECONDS)
     assert module.MOST_SECONDS == http.MOST_SECONDS

@@ -13,9 +13,11 @@ from vortexd.core.model import Files, Key, Tree
 from vortexd.encryption.ciphers import AesEncryptor
 from vortexd.encryption.contract import OneKey
 from vortexd.encryption.decryptor import Decryptor
+from vortexd.pins.keeper import PATIENCE
 from vortexd.pipeline import pin_targets as module
 from vortexd.pipeline.pin_targets import Target
 from vortexd.pipeline.state import overrides_of
+from vortexd.settings.server import ServerSettings
 
 from ..wiring import Wired
 from .test_key_history import Repository, id_of
@@ -260,6 +262,7 @@ async def test_the_search_has_a_deadline(autojump_clock: trio.testing.MockClock)
     whole.reader.__class__ = Slow
     began = trio.current_time()
     status, _ = await refused(whole, "0" * 15 + "1")
+    assert module.SECONDS + PATIENCE < ServerSettings().request_timeout
     assert (503, module.SECONDS) == (status, trio.current_time() - began)
 
 

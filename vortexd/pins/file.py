@@ -1,14 +1,16 @@
 """The file of all pins in the state directory, which all workers share. Synchronous: call it in a thread.
 
-`pins.json` holds a format number and the pins with their files. It is replaced in one step and synced to the disk, under a
-lock. If its content can't be used, it is set aside.
+`pins.json` holds a format number and the pins with their files, one pin a line. It is replaced in one step and synced to the
+disk, under a lock. If its content can't be used, it is set aside.
+
+The invariant: pins are encoded and parsed one by one, so the event loop runs between two of them.
 """
 
 import base64
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,15 +33,28 @@ FORMAT = 1
 FILE, LOCK = "pins.json", "lock"
 # The end of the year 9999, in seconds since the epoch. No later date can be written.
 _LAST = 253_402_300_799
-# The limit of the file. It is below 100 times the limit of one pin, because it is read at each start.
-MAX_BYTES = 67_108_864
+# The limit of the file. It is enough for 100 pins with the most bytes, which take a third more as base64.
+MAX_BYTES = 83_886_080
+# The separators of the lines. JSON has no line breaks within texts.
+_BEGIN, _BETWEEN, _END = b'"pins":[\n', b",\n", b"\n]}"
+# After a pin of so many bytes, this thread pauses for so many seconds. Without that, it often takes the interpreter again
+# before the event loop does.
+_LARGE, _BREAK = 65_536, 0.0005
+# The pins begin before this place, because the members before them are short.
+_HEAD = 4_096
 # Seconds to wait for another worker that writes, and between two attempts.
 _PATIENCE, _PAUSE = 1.0, 0.01
 Change = Callable[[Sequence[Pin]], Sequence[Pin]]
 
 
-class TooLarge(OSError):
+class TooLarge(RemoteError):
     """The file would be larger than its limit."""
+
+    def __init__(self, max_bytes: int) -> None:
+        reason = (
+            f"all pins together would take more than {max_bytes} bytes; lift a pin, or pin a key with smaller files"
+        )
+        super().__init__(reason, 409)
 
 
 class GivenUp(Exception):
@@ -78,7 +93,7 @@ class PinsFile:
     def store(self) -> str:
         """Return the store that the file is a copy of, as in `copy`. Return "" if it isn't a copy, or can't be read."""
         try:
-            found = orjson.loads(private_files.read(self._file, self._max_bytes))
+            found, _ = _loaded(private_files.read(self._file, self._max_bytes))
             return _text(found.get("store", ""))
         except (OSError, ValueError, TypeError, AttributeError):
             return ""
@@ -108,6 +123,7 @@ class PinsFile:
 
         Raises:
             OSError: The file can't be read or written. Nothing has changed.
+            TooLarge: Nothing has changed.
             GivenUp: The event was set.
         """
         self._make_directory()
@@ -123,7 +139,7 @@ class PinsFile:
                 private_files.sync(self._directory)
             except OSError:
                 # The caller reports that nothing has changed.
-                private_files.replace(self._file, encode(before))
+                private_files.replace(self._file, *_lines(before))
                 raise
             return after
 
@@ -133,10 +149,10 @@ class PinsFile:
         private_files.check_private(self._directory)
 
     def _replace(self, pins: Sequence[Pin], store: str = "") -> None:
-        content = encode(pins, store)
-        if len(content) > self._max_bytes:
-            raise TooLarge(0, f"all pins together would take more than {self._max_bytes} bytes")
-        private_files.replace(self._file, content)
+        lines = _lines(pins, store)
+        if sum(map(len, lines)) > self._max_bytes:
+            raise TooLarge(self._max_bytes)
+        private_files.replace(self._file, *lines)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -180,21 +196,63 @@ def encode(pins: Sequence[Pin], store: str = "") -> bytes:
     Args:
         store: As in `PinsFile.copy`, or "".
     """
+    return b"".join(_lines(pins, store))
+
+
+def _lines(pins: Sequence[Pin], store: str = "") -> list[bytes]:
+    """Encode pins as the lines of the file. Together they are one JSON object."""
     copied = {"store": store} if store else {}
-    return orjson.dumps({"format": FORMAT, **copied, "pins": [_pin_members(each) for each in pins]})
+    head = orjson.dumps({"format": FORMAT, **copied, "pins": []})
+    if not pins:
+        return [head]
+    lines = [head.removesuffix(b"]}") + b"\n"]
+    for number, each in enumerate(pins):
+        lines += [_BETWEEN] * (number > 0)
+        lines.append(orjson.dumps(_pin_members(each)))
+        _let_others_run(len(lines[-1]))
+    return [*lines, _END]
+
+
+def _let_others_run(size: int) -> None:
+    if size >= _LARGE:
+        time.sleep(_BREAK)
+
+
+def _loaded(content: bytes) -> tuple[Any, Iterable[Any] | None]:
+    """Parse the content of the file as JSON. Return its members, and the pins, which are parsed one by one.
+
+    If the content has other lines than those of `_lines`, the pins are among the members. Then the second value is None.
+
+    Raises:
+        ValueError: The content isn't JSON. The pins raise it, too.
+    """
+    begin = content.find(_BEGIN, 0, _HEAD) + len(_BEGIN)
+    if begin < len(_BEGIN) or not content.endswith(_END):
+        return orjson.loads(content), None
+    return orjson.loads(content[:begin] + b"]}"), _each(content, begin, len(content) - len(_END))
+
+
+def _each(content: bytes, begin: int, end: int) -> Iterator[Any]:
+    """Parse the pins in a part of the content of the file."""
+    whole = memoryview(content)
+    while (at := content.find(_BETWEEN, begin, end)) >= 0:
+        yield orjson.loads(whole[begin:at])
+        _let_others_run(at - begin)
+        begin = at + len(_BETWEEN)
+    yield orjson.loads(whole[begin:end])
 
 
 def parse(content: bytes) -> list[Pin] | str:
     """Parse the content of the file. Return the pins, or the reason why it can't be used."""
     try:
-        found = orjson.loads(content)
+        found, pins = _loaded(content)
         number = found["format"]
     except (ValueError, KeyError, TypeError):
         return "it isn't a file of pins"
     if number != FORMAT:
         return f"it has format {number}, but this version only reads format {FORMAT}"
     try:
-        return [_pin(each) for each in found["pins"]]
+        return [_pin(each) for each in (found["pins"] if pins is None else pins)]
     except (ValueError, KeyError, TypeError, AttributeError, RemoteError):
         return "it isn't a file of pins"
 

@@ -37,8 +37,9 @@ log = structlog.get_logger()
 
 # Seconds to wait for the disk at a start, and for the pins of the cluster before the first publication.
 START_PATIENCE, CLUSTER_PATIENCE = 5.0, 2.0
-# Seconds that a client waits for its change. Most of it is for a publication that is under way.
-PATIENCE = 30.0
+# Seconds that a client waits for its change. Most of it is for a publication that is under way. Together with the search for
+# the files (`pin_targets.SECONDS`) it is below the time of a request (`server.request_timeout`).
+PATIENCE = 18.0
 # The most changes that wait.
 MOST_WAITING = 16
 # Seconds between two looks at the clock, which may be set, and until the keeper tries again what has failed.

@@ -17,7 +17,7 @@ from ..settings.formats import FormatSettings
 
 # The limits: pins, the bytes of the files of one pin, and the seconds until its end.
 MOST_PINS = 100
-MOST_BYTES = 4_194_304
+MOST_BYTES = 524_288
 MOST_SECONDS = 90 * 86_400
 
 

@@ -24,7 +24,7 @@ from .pinning import Labels, files_of, resolves_to
 from .served import ServedState
 
 # Seconds for the whole search, and the most pages of the history that it reads.
-SECONDS = 20.0
+SECONDS = 10.0
 MOST_PAGES = 20
 _PAGE = 100
 _VERSION = re.compile(r"[0-9a-f]{16}")

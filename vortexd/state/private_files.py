@@ -36,13 +36,13 @@ def read(file: Path, max_bytes: int) -> bytes:
     return content
 
 
-def replace(file: Path, content: bytes) -> None:
-    """Write a whole file, sync it to the disk, and move it to its place in one step. Raises OSError."""
+def replace(file: Path, *parts: bytes) -> None:
+    """Write a whole file from the parts of its content, sync it to the disk, and move it to its place in one step. Raises OSError."""
     part = file.with_name(file.name + PART)
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
         with open(os.open(part, flags, 0o600), "wb") as opened:
-            opened.write(content)
+            opened.writelines(parts)
             opened.flush()
             os.fsync(opened.fileno())
         part.replace(file)
