@@ -218,6 +218,26 @@ def test_after_a_large_pin_the_thread_lets_others_run(
     assert [0.0005] * 2 * count == pauses
 
 
+def test_a_file_that_has_not_changed_is_not_parsed_again(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine, other = PinsFile(directory), PinsFile(directory)
+    parsed: list[bytes] = []
+
+    def parse_it(content: bytes) -> list[Pin] | str:
+        parsed.append(content)
+        return parse(content)
+
+    monkeypatch.setattr(module, "parse", parse_it)
+    put(mine, pin("p1"))
+    put(mine, pin("p2", "cart"))
+    assert (["p1", "p2"], []) == ([each.id for each in mine.read()], parsed)
+    for _ in range(2):
+        assert ["p1", "p2"] == [each.id for each in other.read()]
+    assert 1 == len(parsed)
+    put(other, pin("p3", "more"))
+    assert ["p1", "p2", "p3"] == [each.id for each in mine.read()]
+    assert 2 == len(parsed)
+
+
 def good() -> Any:
     return orjson.loads(encode([pin()]))
 

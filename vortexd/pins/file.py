@@ -45,6 +45,8 @@ _HEAD = 4_096
 # Seconds to wait for another worker that writes, and between two attempts.
 _PATIENCE, _PAUSE = 1.0, 0.01
 Change = Callable[[Sequence[Pin]], Sequence[Pin]]
+# The file's inode, size, and times of change: if they are the same, the content is, too.
+_Mark = tuple[int, int, int, int]
 
 
 class TooLarge(RemoteError):
@@ -73,6 +75,8 @@ class PinsFile:
         self._directory = directory
         self._file = directory / FILE
         self._max_bytes = max_bytes
+        # The pins that were read or written last, with the mark of the file.
+        self._known: tuple[_Mark, Sequence[Pin]] | None = None
 
     def read(self) -> list[Pin]:
         """Return all pins. If the content can't be used, set the file aside, log a warning and return none.
@@ -141,6 +145,7 @@ class PinsFile:
                 # The caller reports that nothing has changed.
                 private_files.replace(self._file, *_lines(before))
                 raise
+            self._known = self._mark(), [*after]
             return after
 
     def _make_directory(self) -> None:
@@ -185,9 +190,20 @@ class PinsFile:
 
     def _parsed(self) -> list[Pin] | str:
         """Return the pins of the file, or the reason why it can't be used."""
-        if self._file.lstat().st_size > self._max_bytes:
+        # If another worker replaces the file after this line, the next mark differs.
+        mark = self._mark()
+        if self._known is not None and self._known[0] == mark:
+            return [*self._known[1]]
+        if mark[1] > self._max_bytes:
             return f"it is larger than {self._max_bytes} bytes"
-        return parse(private_files.read(self._file, self._max_bytes))
+        found = parse(private_files.read(self._file, self._max_bytes))
+        if not isinstance(found, str):
+            self._known = mark, found
+        return found
+
+    def _mark(self) -> "_Mark":
+        status = self._file.lstat()
+        return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def encode(pins: Sequence[Pin], store: str = "") -> bytes:
