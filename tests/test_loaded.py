@@ -329,6 +329,7 @@ GET = [
     "vortexd.agent.environment",
     "vortexd.core.names",
     "vortexd.core.version",
+    "vortexd.ctl.conditions",
     "vortexd.ctl.configuration",
     "vortexd.ctl.forms",
     "vortexd.ctl.get",

@@ -120,9 +120,9 @@ async def test_the_process_group_is_killed_before_its_number_is_free(monkeypatch
     monkeypatch.setattr(os, "killpg", killpg)
     assert await accepts(["true"], CONFIGS, 30)
 
-    # The process that waits for the end of the server ends first.
+    # The process that waits for the end of the server ends first, if it was started before the command ended.
     assert "Z" == states[-1]
-    assert 2 == len(states)
+    assert len(states) in (1, 2)
 
 
 async def test_a_command_that_may_not_be_killed_has_judged(monkeypatch: pytest.MonkeyPatch) -> None:
