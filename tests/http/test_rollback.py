@@ -72,6 +72,8 @@ class FakeRollBacks:
         self.plan_made = PLAN
         self.error: RemoteError | None = None
         self.hangs = False
+        self.hangs_in_nursery = False
+        self.bug: BaseException | None = None
 
     async def plan(self, wanted: Wanted) -> Plan:
         self.planned.append(wanted)
@@ -86,6 +88,13 @@ class FakeRollBacks:
         self.carried_out.append(wanted)
         if self.hangs:
             await trio.sleep_forever()
+        if self.hangs_in_nursery:
+            # As a push does, which runs git.
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(trio.sleep_forever)
+                await trio.sleep_forever()
+        if self.bug is not None:
+            raise self.bug
         if self.error is not None:
             raise self.error
         return self.plan_made, COMMIT
@@ -211,9 +220,10 @@ async def test_a_plan_that_fails_is_not_recorded() -> None:
     assert ([], {}) == (case.entries, case.metrics.counts)
 
 
-async def test_a_roll_back_whose_request_ends_is_recorded() -> None:
+@pytest.mark.parametrize("way", ["hangs", "hangs_in_nursery"])
+async def test_a_roll_back_whose_request_ends_is_recorded(way: str) -> None:
     case = Case()
-    case.rollbacks.hangs = True
+    setattr(case.rollbacks, way, True)
     admission = open_gate().admit([], "/", Sender("127.0.0.1"))
     request = Request("POST", PATH, "", headers_of({}), orjson.dumps(BODY), admission, lambda: admission)
     with trio.move_on_after(0.01):
@@ -221,6 +231,18 @@ async def test_a_roll_back_whose_request_ends_is_recorded() -> None:
 
     details = {"to": "b" * 12, "shared": "no", "problem": "the request has ended before its outcome"}
     assert [("rollback", "shop:dev:main", Outcome.FAILED, "incident 7", details)] == case.entries
+    assert {"rolled_back failed": 1} == case.metrics.counts
+
+
+async def test_a_roll_back_that_fails_unexpectedly_is_recorded_and_the_error_goes_on() -> None:
+    case = Case()
+    case.rollbacks.bug = ValueError("a bug")
+    admission = open_gate().admit([], "/", Sender("127.0.0.1"))
+    request = Request("POST", PATH, "", headers_of({}), orjson.dumps(BODY), admission, lambda: admission)
+    with pytest.raises(ValueError, match="a bug"):
+        await case.endpoint.answer(request)
+
+    assert [(Outcome.FAILED, "incident 7")] == [(each.outcome, each.reason) for each in case.audit.unwritten]
     assert {"rolled_back failed": 1} == case.metrics.counts
 
 

@@ -212,8 +212,9 @@ class RollBack(Endpoint):
             problem = error.reason.partition(REMOTE_SAYS)[0]
             await self._record(request, wanted, outcome, problem=problem)
             raise
-        except trio.Cancelled:
-            # The client has gone, or the request has taken too long. The entry is in memory and in the log at once.
+        except BaseException:
+            # The client has gone, or the request has taken too long. A nursery on the way raises that as a group. The entry
+            # is in memory and in the log at once.
             with trio.CancelScope(shield=True, deadline=trio.current_time() + 1.0):
                 await self._record(request, wanted, Outcome.FAILED, problem="the request has ended before its outcome")
             raise
