@@ -4,9 +4,10 @@ import os
 from pathlib import Path
 
 import pytest
+import trio
 
 from vortexd.source.git.complaints import Fault
-from vortexd.source.git.process import Git, GitError
+from vortexd.source.git.process import Git, GitError, _keep_end
 from vortexd.source.git.remotes import parse_remote
 from vortexd.source.git.settings import GitSettings
 
@@ -70,6 +71,68 @@ async def test_what_git_said_last_is_kept_however_much_a_remote_says(
     flood = "remote: x\n" * 10_000
 
     assert Fault.OBJECT is (await failure(git_saying(tmp_path, monkeypatch, flood + REFUSED.format(id="a" * 40)))).fault
+
+
+@pytest.mark.parametrize("character", ["\v", "\f", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029"])
+async def test_text_of_a_remote_is_not_shown_after_a_character_that_ends_no_line_of_git(
+    character: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = f"remote: x{character}fatal: hunter2\nfatal: the end"
+
+    assert "git fetch failed: fatal: the end" == str(await failure(git_saying(tmp_path, monkeypatch, said)))
+
+
+async def test_a_carriage_return_ends_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "Progress: 1\rremote: hunter2\rfatal: the end"
+
+    assert "git fetch failed: Progress: 1 / fatal: the end" == str(
+        await failure(git_saying(tmp_path, monkeypatch, said))
+    )
+
+
+class Chunks(trio.abc.ReceiveStream):
+    """A stream that gives these bytes."""
+
+    def __init__(self, *chunks: bytes) -> None:
+        self._chunks = [*chunks, b""]
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        await trio.lowlevel.checkpoint()
+        return self._chunks.pop(0)
+
+    async def aclose(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+@pytest.mark.parametrize(
+    ("chunks", "kept"),
+    [
+        ([b"ab\n", b"cd\n"], b"ab\ncd\n"),
+        ([b"ab\ncdef\n"], b"ab\ncdef\n"),
+        ([b"abc\ncdef\n"], b"cdef\n"),
+        ([b"abcdefgh\n", b"i\n"], b"i\n"),
+        ([b"abcdefgh\ri\n"], b"i\n"),
+        ([b"abcdefgh", b"i\rj\nk"], b"j\nk"),
+        ([b"abcdefghi"], b""),
+        ([b"abcdefghi", b"j"], b""),
+    ],
+)
+async def test_a_line_that_has_lost_its_beginning_is_not_kept(chunks: list[bytes], kept: bytes) -> None:
+    found = bytearray()
+    await _keep_end(Chunks(*chunks), found, 8)
+
+    assert kept == bytes(found)
+
+
+async def test_a_remote_cannot_fake_a_message_of_git_by_a_line_that_is_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flood = "remote: " + "fatal: unable to access '" * 20_000
+    git = git_saying(tmp_path, monkeypatch, flood, 1)
+    with pytest.raises(GitError) as caught:
+        await git.run("push", timeout=10, is_remote=True)
+
+    assert (Fault.UNKNOWN, False) == (caught.value.fault, "unable" in str(caught.value))
 
 
 KEYS = {"locked": "-----BEGIN ENCRYPTED PRIVATE KEY-----\n", "open": "-----BEGIN PRIVATE KEY-----\n"}

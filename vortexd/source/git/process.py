@@ -7,6 +7,7 @@ the environment.
 """
 
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -95,6 +96,7 @@ _KEY_REMEDY = "remove it with ssh-keygen -p, or add the key to an agent and set 
 _MAX_OUTPUT = 64 * 2**20
 _MAX_COMPLAINT = 16_384
 _REAP_TIMEOUT = 5.0
+_LINE_END = re.compile(r"[\n\r]")
 
 
 class GitError(SourceError):
@@ -290,7 +292,7 @@ class Git:
 
         It contains git's own text, none from the remote, and no secret. See `_error` for the words of a hook.
         """
-        lines = [line.replace("\t", " ").strip() for line in complaint.splitlines()]
+        lines = [line.replace("\t", " ").strip() for line in lines_of(complaint)]
         own = [line for line in lines if line and not line.startswith(("remote:", "warning:", "hint:", "@", "To "))]
         # The fatal message comes last, with the reason just before it. Advice may follow.
         end = next((index for index, line in enumerate(own) if line.startswith("fatal:")), len(own) - 1) + 1
@@ -304,6 +306,15 @@ class Git:
         if status is not None and status < 0:
             said = f"ended by {signal.Signals(-status).name}; raise source.mirror_bytes if the repository is that large"
         return f"git {command} failed: {said or f'exit status {status}'}"
+
+
+def lines_of(complaint: str) -> list[str]:
+    """Return the lines of git's messages.
+
+    git puts `remote:` before the text of the remote after these two characters only. So after any other character, such as
+    a vertical tab, the text is still the remote's.
+    """
+    return _LINE_END.split(complaint)
 
 
 def trusting(directory: str) -> str:
@@ -334,10 +345,18 @@ async def _feed(stream: trio.abc.SendStream, data: bytes) -> None:
 
 
 async def _keep_end(stream: trio.abc.ReceiveStream, kept: bytearray, max_bytes: int) -> None:
-    """Read to the end, and keep the last part, because a program's last message tells why it ended."""
+    """Read to the end, and keep the last part, because a program's last message tells why it ended.
+
+    If a part is dropped, the rest of its last line is dropped, too: it may be the remote's, and has lost its `remote:`.
+    """
+    is_cut = False
     while data := await stream.receive_some(65_536):
         kept += data
+        is_cut = is_cut or len(kept) > max_bytes
         del kept[:-max_bytes]
+    if is_cut:
+        ends = [end for end in (kept.find(b"\n"), kept.find(b"\r")) if end >= 0]
+        del kept[: min(ends) + 1 if ends else len(kept)]
 
 
 async def _keep(stream: trio.abc.ReceiveStream, kept: bytearray, max_bytes: int, is_strict: bool = False) -> bool:
