@@ -243,7 +243,9 @@ class RollBacks:
             RemoteError: Its files give another version.
         """
         plan = draft.plan
-        text = f"Roll back {wanted.key} to {plan.target[:12]}\n\n{wanted.reason}\n\n{TRAILER}: {plan.target}\n"
+        # The prefix shows that a person has written the text, which may look like a trailer.
+        reason = f"Reason: {wanted.reason}"
+        text = f"Roll back {wanted.key} to {plan.target[:12]}\n\n{reason}\n\n{TRAILER}: {plan.target}\n"
         new = NewCommit(plan.branch.head, plan.files, text, wanted.author, int(self._now()))
         commit = await self._repositories.commit(draft.root, new)
         try:
