@@ -21,7 +21,7 @@ from vortexd.http.endpoint import Request
 from vortexd.http.rollback import RollBack
 from vortexd.net.proxies import Sender
 from vortexd.pipeline.rollback.plan import Plan
-from vortexd.pipeline.rollback.rollback import Wanted
+from vortexd.pipeline.rollback.rollback import Begun, Wanted
 from vortexd.process.peers import Answers, Peers
 
 PATH = "/api/v1/rollback"
@@ -71,6 +71,7 @@ class FakeRollBacks:
         self.carried_out: list[Wanted] = []
         self.plan_made = PLAN
         self.error: RemoteError | None = None
+        self.begins = False
         self.hangs = False
         self.hangs_in_nursery = False
         self.bug: BaseException | None = None
@@ -84,8 +85,10 @@ class FakeRollBacks:
     def unlisted(self, label: str) -> list[Key]:
         return [CART] if label == "main" else []
 
-    async def carry_out(self, wanted: Wanted) -> tuple[Plan, str]:
+    async def carry_out(self, wanted: Wanted, begun: Begun) -> tuple[Plan, str]:
         self.carried_out.append(wanted)
+        if self.begins:
+            await begun(self.plan_made, COMMIT)
         if self.hangs:
             await trio.sleep_forever()
         if self.hangs_in_nursery:
@@ -244,6 +247,23 @@ async def test_a_roll_back_that_fails_unexpectedly_is_recorded_and_the_error_goe
 
     assert [(Outcome.FAILED, "incident 7")] == [(each.outcome, each.reason) for each in case.audit.unwritten]
     assert {"rolled_back failed": 1} == case.metrics.counts
+
+
+@pytest.mark.parametrize("ends", [True, False])
+async def test_a_push_is_recorded_before_it_begins_but_only_its_end_counts(ends: bool) -> None:
+    """So a server that is killed meanwhile leaves a trace."""
+    case = Case()
+    case.rollbacks.begins, case.rollbacks.hangs_in_nursery = True, not ends
+    admission = open_gate().admit([], "/", Sender("127.0.0.1"))
+    request = Request("POST", PATH, "", headers_of({}), orjson.dumps(BODY), admission, lambda: admission)
+    with trio.move_on_after(5 if ends else 0.01):
+        await case.endpoint.answer(request)
+
+    begun, ended = case.entries
+    details = {"to": TARGET, "shared": "no", "commit": COMMIT, "files": "new.yml, old.yml, shop.yml"}
+    assert ("rollback", "shop:dev:main", Outcome.BEGUN, "incident 7", details) == begun
+    assert (Outcome.DONE if ends else Outcome.FAILED) is ended[2]
+    assert {f"rolled_back {ended[2].value}": 1} == case.metrics.counts
 
 
 # Bodies.

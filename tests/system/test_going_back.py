@@ -104,7 +104,7 @@ def test_a_former_version_is_pushed_and_served(tmp_path: Path, vortexctl: Run) -
         status, out, _ = vortexctl(server, *given, "--yes")
         assert (0, True) == (status, "there is nothing to push" in out)
         status, out, _ = vortexctl(server, "audit", "--act", "rollback")
-        assert (0, 1, True) == (status, out.count("\n"), "  done     rollback shop:default:main  by " in out)
+        assert (0, 2, True) == (status, out.count("\n"), "  done     rollback shop:default:main  by " in out)
 
         status, out, err = vortexctl(server, *given[:3], "1234567", *given[4:], "--yes")
         assert (3, "", True) == (status, out, " answered 404: " in err)

@@ -125,7 +125,8 @@ def test_a_key_goes_back_and_everything_else_stays(repository: Repository, tmp_p
         assert [head, done["commit"]] == commits(repository)[2:]
         changed = repository.git("diff-tree", "-r", "--name-only", head, "main").splitlines()
         assert ["shop.yml"] == changed
-        [entry] = ask(server, "/api/v1/audit?act=rollback")[1]["entries"]
+        entry, begun = ask(server, "/api/v1/audit?act=rollback")[1]["entries"]
+        assert ("begun", entry["details"]) == (begun["outcome"], begun["details"])
         assert ("done", "shop:dev:main", "incident 7", done["commit"]) == (
             *(entry[name] for name in ("outcome", "target", "reason")),
             entry["details"]["commit"],
@@ -197,7 +198,8 @@ def test_a_hook_that_refuses_is_named_and_its_words_stay_at_the_remote(repositor
         status, said = roll_back(server, first)
         assert 409 == status
         assert "(pre-receive hook declined)" in said["message"]
-        [entry] = ask(server, "/api/v1/audit?act=rollback")[1]["entries"]
+        entry, begun = ask(server, "/api/v1/audit?act=rollback")[1]["entries"]
+        assert "begun" == begun["outcome"]
         assert ("refused", True) == (entry["outcome"], "hook declined" in entry["details"]["problem"])
         assert "hunter2" not in server.output() + str(said) + str(entry)
         assert head == commits(repository)[-1]
@@ -224,7 +226,8 @@ def test_a_remote_that_hangs_ends_the_push_and_slows_nobody(repository: Reposito
         assert slowest < 0.5
         assert head == commits(repository)[-1]
         until(lambda: not processes("sleep 60"))
-        [entry] = ask(server, "/api/v1/audit?act=rollback")[1]["entries"]
+        entry, begun = ask(server, "/api/v1/audit?act=rollback")[1]["entries"]
+        assert "begun" == begun["outcome"]
         assert "failed" == entry["outcome"]
         assert 0 == server.stop()
 
@@ -255,8 +258,13 @@ def test_after_kill_9_during_the_push_everything_is_whole(
         until(lambda: (tmp_path / "pushing").exists())
         server.stop(signal.SIGKILL)
         assert isinstance(answer.exception(), OSError)
+    [_, entry] = map(json.loads, (tmp_path / "state/audit/audit.jsonl").read_text().splitlines())
     (tmp_path / "go").touch()
     until(lambda: commits(repository)[-1] != head)
+    assert ("rollback", "begun", commits(repository)[-1]) == (
+        *(entry[name] for name in ("act", "outcome")),
+        entry["details"]["commit"],
+    )
     (repository.path / "hooks" / hook_name).unlink()
     check_restart(repository, tmp_path, text, {json.dumps(GOOD)})
 
@@ -323,7 +331,7 @@ def test_any_worker_answers_and_all_of_them_fetch(repository: Repository, tmp_pa
             until(partial(ten, server, wanted))
         assert 11 == len(commits(repository))
         found = ask(server, "/api/v1/audit?act=rollback")[1]["entries"]
-        assert (8, {"done"}) == (len(found), {each["outcome"] for each in found})
+        assert ["begun"] * 8 + ["done"] * 8 == sorted(each["outcome"] for each in found)
         assert 0 == server.stop()
 
 

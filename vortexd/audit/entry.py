@@ -19,8 +19,9 @@ MOST_DETAILS = 16
 
 
 class Outcome(enum.Enum):
-    """What became of an act."""
+    """What became of an act. BEGUN: a later entry has the outcome, unless the server was killed."""
 
+    BEGUN = "begun"
     DONE = "done"
     REFUSED = "refused"
     FAILED = "failed"
@@ -47,7 +48,7 @@ class Entry:
 
     Attributes:
         id: Identifies the entry.
-        time: When the act ended, as RFC 3339, UTC.
+        time: When the act ended, or began if that is the outcome, as RFC 3339, UTC.
         act: What was done, as a fixed short phrase such as "reload".
         target: What it was done to, or "".
         reason: Why it was done, or why it wasn't, or "".

@@ -88,7 +88,7 @@ class Audit:
         reason: str = "",
         **details: str,
     ) -> Entry:
-        """Record an act that has ended, and return its entry.
+        """Record an act that has ended or begins, and return its entry.
 
         Returns once the entry is on the disk, or after at most `PATIENCE` seconds. It raises nothing. Even if it is
         cancelled, the entry is in memory and in the log.

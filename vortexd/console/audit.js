@@ -65,7 +65,7 @@ function page(found) {
     each.from || "–",
     each.act,
     each.target ? keyName(each.target) : "–",
-    element("span", { class: each.outcome === "done" ? "good" : "bad" }, each.outcome),
+    element("span", { class: { begun: "quiet", done: "good" }[each.outcome] ?? "bad" }, each.outcome),
     each.reason || "–",
     Object.entries(each.details).map(([name, text]) => `${name}: ${text}`).join(", ") || "–",
   ]);

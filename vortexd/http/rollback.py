@@ -23,7 +23,7 @@ from ..core.pushes import REMOTE_SAYS
 from ..observe.metrics import Metrics
 from ..pipeline.comparison import members
 from ..pipeline.rollback.plan import Plan
-from ..pipeline.rollback.rollback import Wanted
+from ..pipeline.rollback.rollback import Begun, Wanted
 from ..process.peers import Peers
 from .endpoint import Endpoint, Request, Response
 from .key_queries import without_files
@@ -115,8 +115,8 @@ class RollsBack(Protocol):
         """Plan a roll-back, and change nothing."""
         ...
 
-    async def carry_out(self, wanted: Wanted) -> tuple[Plan, str]:
-        """Make a commit and push it. Return the plan, and the commit."""
+    async def carry_out(self, wanted: Wanted, begun: Begun) -> tuple[Plan, str]:
+        """Make a commit, call `begun`, and push it. Return the plan, and the commit."""
         ...
 
     def unlisted(self, label: str) -> list[Key]:
@@ -199,9 +199,14 @@ class RollBack(Endpoint):
         return orjson.dumps([[key.application, key.profile, key.label] for key in keys]).decode()
 
     async def _carried_out(self, request: Request, wanted: Wanted) -> tuple[Plan, str]:
-        """Carry a roll-back out, and record how it has ended."""
+        """Carry a roll-back out, and record that the push begins, and how the roll-back has ended."""
+
+        async def begun(plan: Plan, commit: str) -> None:
+            # If the server is killed during the push, this entry stays.
+            await self._record(request, wanted, Outcome.BEGUN, **_details(plan, commit))
+
         try:
-            plan, commit = await self._rollbacks.carry_out(wanted)
+            plan, commit = await self._rollbacks.carry_out(wanted, begun)
         except (FormatError, ResolveError) as error:
             # The text may name files, which the audit log may show.
             await self._record(request, wanted, Outcome.FAILED, problem=str(error))
@@ -218,12 +223,12 @@ class RollBack(Endpoint):
             with trio.CancelScope(shield=True, deadline=trio.current_time() + 1.0):
                 await self._record(request, wanted, Outcome.FAILED, problem="the request has ended before its outcome")
             raise
-        files = ", ".join(each.path for each in plan.files)
-        await self._record(request, wanted, Outcome.DONE, commit=commit, target=plan.target, files=files)
+        await self._record(request, wanted, Outcome.DONE, **_details(plan, commit))
         return plan, commit
 
     async def _record(self, request: Request, wanted: Wanted, outcome: Outcome, **details: str) -> None:
-        self._metrics.rolled_back(outcome.value)
+        if outcome is not Outcome.BEGUN:
+            self._metrics.rolled_back(outcome.value)
         target = details.pop("target", wanted.to)
         shared = "yes" if wanted.shared else "no"
         await self._audit.record(
@@ -268,6 +273,11 @@ def _check_order(reason: str, expected: str | None) -> None:
         raise RemoteError(f"reason must have 1 to {_MOST_REASON} printable characters, on one line")
     if expected is None or not _COMMIT.fullmatch(expected):
         raise RemoteError("expected must be the head of a plan; ask for one with dry_run")
+
+
+def _details(plan: Plan, commit: str) -> dict[str, str]:
+    files = ", ".join(each.path for each in plan.files)
+    return {"commit": commit, "target": plan.target, "files": files}
 
 
 def _encoded(plan: Plan, commit: str | None) -> bytes:

@@ -1,7 +1,7 @@
 """Roll-backs: what may be carried out, in which order its steps happen, and what each failure leaves."""
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ from vortexd.core.errors import RemoteError, SourceError
 from vortexd.core.model import Files, Key, Origin, Tree
 from vortexd.core.pushes import Branch, NewCommit, PushError, PushFault
 from vortexd.pipeline.rollback import rollback as module
+from vortexd.pipeline.rollback.plan import Plan
 from vortexd.pipeline.rollback.rollback import RollBacks, Wanted
 from vortexd.settings.server import ServerSettings
 from vortexd.source.git.push import CHECK_SECONDS, PUSH_SECONDS
@@ -110,6 +111,8 @@ class Case:
         self.repositories = Repositories(*(states or (value(0), value(1), value(2))))
         self.wired = Wired()
         self.refreshed: list[object] = []
+        self.begins: list[tuple[str, str, list[str]]] = []
+        self.begin: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
         store, reader = self.wired.store, self.wired.reader
         self.rollbacks = RollBacks(store, reader, self.repositories, self._refresh, now=lambda: 77.9, **more)
 
@@ -124,7 +127,11 @@ class Case:
 
     async def carry_out(self, to: int = 0, expected: int = 2, **more: Any) -> tuple[Any, str]:
         wanted = Wanted(SHOP, id_of(to), author="ada", reason="incident 7", expected=id_of(expected), **more)
-        return await self.rollbacks.carry_out(wanted)
+        return await self.rollbacks.carry_out(wanted, self.begun)
+
+    async def begun(self, plan: Plan, commit: str) -> None:
+        self.begins.append((plan.target, commit, [*self.repositories.acts]))
+        await self.begin()
 
     async def refused(self, to: int = 0, expected: int = 2, **more: Any) -> RemoteError:
         with pytest.raises(RemoteError) as caught:
@@ -501,6 +508,31 @@ async def test_a_commit_that_takes_too_long_ends(monkeypatch: pytest.MonkeyPatch
     assert "read 0" == case.repositories.acts[-1]
 
 
+async def test_a_push_is_announced_once_the_commit_is_made() -> None:
+    case = await made()
+    _, commit = await case.carry_out()
+
+    assert [(id_of(0), commit, ["read 2", "read 0", "commit", "read 3"])] == case.begins
+
+
+async def test_a_roll_back_that_is_not_pushed_is_not_announced() -> None:
+    case = await made()
+    case.repositories.unservable = {id_of(3)}
+    await case.refused()
+
+    assert [] == case.begins
+
+
+async def test_a_push_does_not_wait_long_until_its_beginning_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RECORD_SECONDS", 0.01)
+    case = await made()
+    case.begin = trio.sleep_forever
+    with trio.fail_after(20):
+        await case.carry_out()
+
+    assert "push main 2 3" in case.repositories.acts
+
+
 # Two at once.
 
 
@@ -547,6 +579,8 @@ async def test_a_turn_that_takes_too_long_is_not_waited_for(monkeypatch: pytest.
 
 
 def test_all_waits_fit_into_a_request() -> None:
-    own = module.PLAN_SECONDS + module.COMMIT_SECONDS + module.TURN_SECONDS + module.FETCH_SECONDS
+    own = (
+        module.PLAN_SECONDS + module.COMMIT_SECONDS + module.TURN_SECONDS + module.FETCH_SECONDS + module.RECORD_SECONDS
+    )
 
     assert own + PUSH_SECONDS + CHECK_SECONDS < ServerSettings().request_timeout

@@ -7,7 +7,7 @@ default of `server.request_timeout`.
 """
 
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from itertools import islice
@@ -35,10 +35,15 @@ PLAN_SECONDS, COMMIT_SECONDS = 6.0, 3.0
 # Seconds to wait for another roll-back of the same repository, and for a fetch that may bring the commit that the person has
 # seen.
 TURN_SECONDS, FETCH_SECONDS = 3.0, 2.0
+# Seconds to wait until it is recorded that a push begins. The disk may hang.
+RECORD_SECONDS = 0.5
 TRAILER = "Vortexd-Rollback"
 # The most keys that one worker names to another one.
 MOST_UNLISTED = 10_000
 _CONFLICTS = (PushFault.MOVED, PushFault.REJECTED)
+
+
+Begun = Callable[[Plan, str], Awaitable[None]]
 
 
 class Repositories(Commits, Protocol):
@@ -155,10 +160,13 @@ class RollBacks:
         """
         return (await self._drafted(wanted)).plan
 
-    async def carry_out(self, wanted: Wanted) -> tuple[Plan, str]:
+    async def carry_out(self, wanted: Wanted, begun: Begun) -> tuple[Plan, str]:
         """Make a commit and push it. Return the plan, and the commit. All workers and nodes begin to fetch it.
 
         If this is cancelled, the push may have arrived.
+
+        Args:
+            begun: Called with the plan and the commit before the push. If it takes too long, it is cancelled.
 
         Raises:
             RemoteError: It can't be carried out. Unless the error says that the outcome isn't known, nothing has changed.
@@ -169,9 +177,9 @@ class RollBacks:
                 f"vortexd may not push to {branch.source}; set push of the source, or pin the key (vortexctl pin)", 403
             )
         async with self._turn(root):
-            return await self._carried_out(wanted)
+            return await self._carried_out(wanted, begun)
 
-    async def _carried_out(self, wanted: Wanted) -> tuple[Plan, str]:
+    async def _carried_out(self, wanted: Wanted, begun: Begun) -> tuple[Plan, str]:
         began = time.perf_counter()
         draft = await self._expected_draft(wanted)
         plan, branch = draft.plan, draft.plan.branch
@@ -181,6 +189,8 @@ class RollBacks:
         try:
             commit = await self._committed(wanted, draft)
             made = time.perf_counter()
+            with trio.move_on_after(RECORD_SECONDS):
+                await begun(plan, commit)
             try:
                 await self._repositories.push(draft.root, branch.name, branch.head, commit)
             finally:
