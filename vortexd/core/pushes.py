@@ -48,6 +48,8 @@ class NewCommit:
         changes: The files that differ from those of `head`.
         author: The name of the author.
         seconds: The time of the commit, in seconds since the epoch.
+        origin: The commit that the changed files come from, or "". A file that `head` doesn't have is executable if it is
+            so there.
     """
 
     head: str
@@ -55,6 +57,7 @@ class NewCommit:
     message: str
     author: str
     seconds: int
+    origin: str = ""
 
 
 class PushFault(enum.Enum):

@@ -168,7 +168,7 @@ async def test_the_commit_names_the_person_the_key_the_target_and_the_reason() -
 
     [new] = case.repositories.new
     text = f"Roll back shop:dev:main to {id_of(0)[:12]}\n\nReason: incident 7\n\nVortexd-Rollback: {id_of(0)}\n"
-    assert (id_of(2), text, "ada", 77) == (new.head, new.message, new.author, new.seconds)
+    assert (id_of(2), text, "ada", 77, id_of(0)) == (new.head, new.message, new.author, new.seconds, new.origin)
     assert [("shop.yml", b"a: 0")] == [(each.path, each.content) for each in new.changes]
 
 

@@ -35,8 +35,9 @@ def mirror_of(repository: Repository, directory: Path, **settings: Any) -> Git:
     return Git(str(directory), parse_remote(repository.uri), GitSettings(kind="git", uri=repository.uri, **values))
 
 
-def new(head: str, *changes: tuple[str, bytes | None], author: str = "ada") -> NewCommit:
-    return NewCommit(head, [FileChange(*each) for each in changes], "Roll back x\n\nWhy: ä\n", author, SECONDS)
+def new(head: str, *changes: tuple[str, bytes | None], author: str = "ada", origin: str = "") -> NewCommit:
+    files = [FileChange(*each) for each in changes]
+    return NewCommit(head, files, "Roll back x\n\nWhy: ä\n", author, SECONDS, origin)
 
 
 def head_of(repository: Repository, branch: str = "main") -> str:
@@ -137,6 +138,7 @@ async def test_a_file_keeps_its_mode_and_a_link_becomes_a_file(repository: Repos
         ("orders.yml/x.yml", b"x", "orders.yml/x.yml can't be restored, because other files are in its place"),
         ("missing.yml", None, "missing.yml can't be deleted, because there is no such file"),
         ("team", None, "team can't be deleted, because there is no such file"),
+        ("team/x.yml/y/z.yml", b"x", "team/x.yml/y/z.yml can't be restored, because other files are in its place"),
     ],
 )
 async def test_a_commit_that_would_touch_other_files_is_refused(
@@ -157,6 +159,93 @@ async def test_a_file_may_take_the_place_of_a_directory_that_goes_with_it(
 
     back = await push.commit(new(commit, ("team/x.yml", b"c: 1\n"), ("team", None)))
     assert repository.git("rev-parse", "main^{tree}") == mirror.git("rev-parse", back + "^{tree}")
+
+
+async def test_a_file_that_is_made_again_has_the_mode_that_it_has_where_it_comes_from(
+    repository: Repository, tmp_path: Path
+) -> None:
+    modes = {"run.yml": "100755", "link.yml": "120000", "kept.yml": "100755", "team/run": "100755"}
+    files = dict.fromkeys([*modes, "plain.yml"], "orders.yml")
+    origin = repository.commit({**files}, modes=modes)
+    head = repository.commit({**dict.fromkeys(files), "kept.yml": "a: 1\n", "team/run/x.yml": "a: 1\n"})
+    git, mirror = mirror_of(repository, tmp_path / "mirror"), Repository(tmp_path / "mirror")
+    changes: list[tuple[str, bytes | None]] = [(path, b"a: 2\n") for path in files]
+    commit = await Push(git).commit(new(head, *changes, ("team/run/x.yml", None), origin=origin))
+
+    found = {path: mirror.git("ls-tree", commit, path).split()[0] for path in files}
+    plain = dict.fromkeys(files, "100644")
+    assert {**plain, "run.yml": "100755", "team/run": "100755"} == found
+    # Without an origin no new file is executable.
+    other = await Push(git).commit(new(head, ("run.yml", b"x")))
+    assert mirror.git("ls-tree", other, "run.yml").startswith("100644 ")
+
+
+async def test_new_files_can_not_take_the_places_of_each_other(repository: Repository, tmp_path: Path) -> None:
+    push = Push(mirror_of(repository, tmp_path / "mirror"))
+    error = await failure(lambda: push.commit(new(head_of(repository), ("n/a", b"x"), ("n", b"x"))))
+
+    assert (PushFault.REJECTED, "n can't be restored, because other files are in its place") == (
+        error.fault,
+        str(error),
+    )
+
+
+async def test_a_directory_of_many_files_is_not_replaced_either(
+    repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MOST_OTHERS_BYTES", 20)
+    head = repository.commit({f"team/{number}.yml": "a: 1\n" for number in range(10)})
+    push = Push(mirror_of(repository, tmp_path / "mirror"))
+    changes = ("orders.yml", None), ("new.yml", b"x"), ("team", b"x")
+    error = await failure(lambda: push.commit(new(head, *changes)))
+
+    assert (PushFault.REJECTED, "team can't be restored, because other files are in its place") == (
+        error.fault,
+        str(error),
+    )
+
+
+async def test_only_the_changed_files_are_read_from_git(
+    repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A list of all files would hold the event loop in a large repository."""
+    head = repository.commit({f"team/{number:04}.yml": "a: 1\n" for number in range(2_000)})
+    push, moved = Push(mirror_of(repository, tmp_path / "mirror")), 0
+    run = Git.run
+
+    async def counted(self: Git, *arguments: str, input: bytes = b"", **more: Any) -> bytes:
+        nonlocal moved
+        output = await run(self, *arguments, input=input, **more)
+        moved += len(input) + len(output)
+        return output
+
+    monkeypatch.setattr(Git, "run", counted)
+    await push.commit(new(head, ("orders.yml", b"b: 2\n"), ("team/0007.yml", None), ("team/x", b"")))
+    assert moved < 2_000
+
+
+async def test_many_paths_are_asked_for_in_several_groups(
+    repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MOST_ARGUMENTS_BYTES", 12)
+    paths = ["a", "b/cdefgh", "b/i", "j/klmnopqrstuvwxyz", "\u00e4"]
+    head = repository.commit(dict.fromkeys(paths, "a: 1\n"), modes=dict.fromkeys(paths, "100755"))
+    git, mirror = mirror_of(repository, tmp_path / "mirror"), Repository(tmp_path / "mirror")
+    commit = await Push(git).commit(new(head, *((path, b"x") for path in paths)))
+
+    assert 5 == mirror.git("diff-tree", "-r", head, commit).count("100755 100755")
+    assert [["a", "b/cdefgh"], ["b/i"], ["j/klmnopqrstuvwxyz"], ["\u00e4"]] == [*module._batches(paths)]
+    assert [] == [*module._batches([])]
+
+
+def test_a_commit_that_would_change_another_file_is_not_made() -> None:
+    """Nothing but a fault of this program or of git would do that."""
+    change = new("1" * 40, ("orders.yml", b"x"))
+    with pytest.raises(PushError, match="the commit would change other files") as caught:
+        module._check(change, {}, {"orders.yml", "other.yml"})
+
+    assert PushFault.LOCAL is caught.value.fault
+    module._check(change, {}, {"orders.yml"})
 
 
 async def test_everything_else_in_the_tree_stays_as_it_is(repository: Repository, tmp_path: Path) -> None:

@@ -256,7 +256,7 @@ class RollBacks:
         # The prefix shows that a person has written the text, which may look like a trailer.
         reason = f"Reason: {wanted.reason}"
         text = f"Roll back {wanted.key} to {plan.target[:12]}\n\n{reason}\n\n{TRAILER}: {plan.target}\n"
-        new = NewCommit(plan.branch.head, plan.files, text, wanted.author, int(self._now()))
+        new = NewCommit(plan.branch.head, plan.files, text, wanted.author, int(self._now()), plan.target)
         commit = await self._repositories.commit(draft.root, new)
         try:
             made = await draft.reader.read(commit, draft.head)

@@ -93,7 +93,7 @@ _SHALLOW = (
     "run git fetch --unshallow there, or use the repository that it was cloned from"
 )
 _KEY_REMEDY = "remove it with ssh-keygen -p, or add the key to an agent and set SSH_AUTH_SOCK for vortexd"
-_MAX_OUTPUT = 64 * 2**20
+MAX_OUTPUT = 64 * 2**20
 _MAX_COMPLAINT = 16_384
 _REAP_TIMEOUT = 5.0
 _LINE_END = re.compile(r"[\n\r]")
@@ -135,7 +135,7 @@ class Git:
         timeout: float,
         input: bytes = b"",
         is_remote: bool = False,
-        max_bytes: int = _MAX_OUTPUT,
+        max_bytes: int = MAX_OUTPUT,
         variables: Mapping[str, str] | None = None,
     ) -> bytes:
         """Run git to its end, and return its output.

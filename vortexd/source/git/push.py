@@ -8,7 +8,7 @@ removes those later.
 
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,7 +19,7 @@ import trio
 from ...core.errors import SourceError
 from ...core.pushes import FileChange, NewCommit, PushError, PushFault
 from .complaints import Fault, was_there
-from .process import Git, GitError
+from .process import MAX_OUTPUT, Git, GitError, TooMuch
 from .refs import BRANCH
 from .settings import GitSettings
 
@@ -33,9 +33,14 @@ _EMAIL = "vortexd@localhost"
 # Seconds for a push, and for the question whether a push has arrived whose outcome git doesn't know. Together with a plan
 # they are within the default of `server.request_timeout`.
 PUSH_SECONDS, CHECK_SECONDS = 12.0, 3.0
-_FILE, _EXECUTABLE = b"100644", b"100755"
-_SLASH = ord("/")
-# One entry of `ls-tree -r -z`: the mode, the kind and the id, and the path.
+_FILE, _EXECUTABLE, _DIRECTORY = b"100644", b"100755", b"040000"
+# The entry that removes a path from an index.
+_GONE = b"0 %s"
+# The most bytes of the paths on one command line. Linux allows at least 128 KiB for one argument and more for all.
+_MOST_ARGUMENTS_BYTES = 65_536
+# If the paths of other files that a commit would change are longer, they are neither read nor named.
+_MOST_OTHERS_BYTES = 65_536
+# One entry of `ls-tree -z`: the mode, the kind and the id, and the path.
 _LISTED = re.compile(rb"(\d{6} \w+ [0-9a-f]+)\t([^\0]+)\0")
 _MOST_AUTHOR = 100
 # git refuses a name that has only such characters, and removes them from both ends of others.
@@ -92,26 +97,58 @@ class Push:
                 self._remove_index()
 
     async def _commit(self, new: NewCommit) -> str:
+        """Make a commit. The work of this process depends on the number of changes, not on that of all files."""
         self._remove_index()
-        listed = await self._run("ls-tree", "-r", "-z", "--full-tree", new.head)
-        before = {path: entry for entry, path in _LISTED.findall(listed)}
-        after = {**before, **{each.path.encode(): await self._entry(each, before) for each in new.changes}}
-        kept = {path: entry for path, entry in after.items() if entry is not None}
-        _check(new, before, kept)
-        # A new index has these entries alone, so nothing else can get into the tree.
-        lines = b"".join(b"%s\t%s\0" % (entry, path) for path, entry in kept.items())
-        await self._run("update-index", "-z", "--index-info", input=lines)
+        before = await self._entries(new.head, [each.path for each in new.changes])
+        lost = [each.path for each in new.changes if not _is_file(before.get(each.path))]
+        origin = await self._entries(new.origin, lost) if new.origin else {}
+        entries = {each.path: await self._entry(each, {**origin, **_files(before)}) for each in new.changes}
+        await self._run("read-tree", new.head)
+        # git removes a file in the place of another one's directory, so the files that are deleted come first.
+        lines = sorted(entries.items(), key=lambda item: item[1] is not None)
+        gone = _GONE % (b"0" * len(new.head))
+        info = b"".join(b"%s\t%s\0" % (entry or gone, path.encode()) for path, entry in lines)
+        await self._run("update-index", "-z", "--index-info", input=info)
+        # An empty directory next to a changed path isn't kept, because an index can't have one.
         tree = await self._id("write-tree")
+        _check(new, before, await self._differing(new, tree, before))
         identity = self._identity(new)
         message = new.message.encode()
         return await self._id("commit-tree", "-p", new.head, tree, input=message, variables=identity)
 
-    async def _entry(self, change: FileChange, before: Mapping[bytes, bytes]) -> bytes | None:
+    async def _entries(self, commit: str, paths: Sequence[str]) -> dict[str, bytes]:
+        """Return the entries of those paths that a commit has, as `ls-tree` prints them without the path."""
+        found: dict[str, bytes] = {}
+        for some in _batches(paths):
+            listed = await self._run(
+                *("ls-tree", "-t", "-z", "--full-tree", commit, "--", *some),
+                variables={"GIT_LITERAL_PATHSPECS": "1"},
+            )
+            found |= {_decoded(path): entry for entry, path in _LISTED.findall(listed)}
+        return found
+
+    async def _differing(self, new: NewCommit, tree: str, before: Mapping[str, bytes]) -> set[str]:
+        """Return the paths of the files that differ between the commit before and a tree.
+
+        Raises:
+            PushError: There are so many that a new file has taken the place of a directory.
+        """
+        most = sum(len(each.path.encode()) + 1 for each in new.changes) + _MOST_OTHERS_BYTES
+        try:
+            listed = await self._run(
+                "diff-tree", "-r", "-z", "--no-renames", "--name-only", new.head, tree, max_bytes=most
+            )
+        except TooMuch:
+            paths = (each.path for each in new.changes if each.content is not None)
+            raise _in_place(next(path for path in paths if path in before and not _is_file(before[path]))) from None
+        return {_decoded(path) for path in listed.split(b"\0") if path}
+
+    async def _entry(self, change: FileChange, known: Mapping[str, bytes]) -> bytes | None:
         """Return the new entry of a path, as `ls-tree` prints it without the path. Return None if there is no such file."""
         if change.content is None:
             return None
         blob = await self._id("hash-object", "-w", "--stdin", input=change.content)
-        is_executable = before.get(change.path.encode(), b"").startswith(_EXECUTABLE)
+        is_executable = known.get(change.path, b"").startswith(_EXECUTABLE)
         # A link becomes a file, because the file that it leads to may be another application's.
         return b"%s blob %s" % (_EXECUTABLE if is_executable else _FILE, blob.encode())
 
@@ -129,10 +166,20 @@ class Push:
     async def _id(self, *arguments: str, input: bytes = b"", variables: Mapping[str, str] | None = None) -> str:
         return (await self._run(*arguments, input=input, variables=variables)).decode().strip()
 
-    async def _run(self, *arguments: str, input: bytes = b"", variables: Mapping[str, str] | None = None) -> bytes:
+    async def _run(
+        self,
+        *arguments: str,
+        input: bytes = b"",
+        variables: Mapping[str, str] | None = None,
+        max_bytes: int = MAX_OUTPUT,
+    ) -> bytes:
         own = {"GIT_INDEX_FILE": str(self._index)}
         return await self._git.run(
-            *arguments, timeout=self._settings.read_timeout, input=input, variables={**own, **(variables or {})}
+            *arguments,
+            timeout=self._settings.read_timeout,
+            input=input,
+            variables={**own, **(variables or {})},
+            max_bytes=max_bytes,
         )
 
     def _remove_index(self) -> None:
@@ -187,20 +234,64 @@ class Push:
         return f"{commit}\t{ref}" in listed.decode("utf-8", "replace").splitlines()
 
 
-def _check(new: NewCommit, before: Collection[bytes], after: Collection[bytes]) -> None:
+def _check(new: NewCommit, before: Mapping[str, bytes], differing: Collection[str]) -> None:
     """Check that the changes touch no other files.
+
+    Args:
+        before: The entries of the changed paths in the commit before.
+        differing: The paths that differ between the commit before and the new tree.
 
     Raises:
         PushError: A file to delete doesn't exist, or a new file would take the place of a directory or be below a file.
     """
-    directories = {path[:end] for path in after for end, byte in enumerate(path) if byte == _SLASH}
+    made = {each.path for each in new.changes if each.content is not None}
+    others = set(differing) - {each.path for each in new.changes}
+    lost = {directory for path in (*made, *others) for directory in _directories(path)}
     for each in new.changes:
-        path = each.path.encode()
-        parents = (path[:end] for end, byte in enumerate(path) if byte == _SLASH)
-        if each.content is None and path not in before:
+        if each.content is None and not _is_file(before.get(each.path)):
             raise PushError(f"{each.path} can't be deleted, because there is no such file", PushFault.REJECTED)
-        if each.content is not None and (path in directories or any(parent in after for parent in parents)):
-            raise PushError(f"{each.path} can't be restored, because other files are in its place", PushFault.REJECTED)
+        if each.content is not None and (each.path in lost or not others.isdisjoint(_directories(each.path))):
+            raise _in_place(each.path)
+    if others:
+        raise PushError("the commit would change other files", PushFault.LOCAL)
+
+
+def _in_place(path: str) -> PushError:
+    return PushError(f"{path} can't be restored, because other files are in its place", PushFault.REJECTED)
+
+
+def _is_file(entry: bytes | None) -> bool:
+    """Return whether there is an entry, and it isn't a directory."""
+    return entry is not None and not entry.startswith(_DIRECTORY)
+
+
+def _files(entries: Mapping[str, bytes]) -> dict[str, bytes]:
+    return {path: entry for path, entry in entries.items() if _is_file(entry)}
+
+
+def _directories(path: str) -> Iterator[str]:
+    """Yield the directories that contain a path."""
+    return (path[:end] for end, character in enumerate(path) if character == "/")
+
+
+def _decoded(path: bytes) -> str:
+    return path.decode("utf-8", "surrogateescape")
+
+
+def _batches(paths: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Yield all paths, in groups that a command line can have."""
+    some: list[str] = []
+    size = 0
+    for path in paths:
+        # A path is UTF-8 in git, and an argument has the encoding of the system.
+        encoded = path.encode()
+        if some and size + len(encoded) + 1 > _MOST_ARGUMENTS_BYTES:
+            yield some
+            some, size = [], 0
+        some.append(os.fsdecode(encoded))
+        size += len(encoded) + 1
+    if some:
+        yield some
 
 
 def author_name(text: str) -> str:
