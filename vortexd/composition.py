@@ -462,7 +462,14 @@ def _routes(
     pins: LatePinKeeper,
 ) -> Routes:
     fleet = FleetPages(stages.fleet, stages.reader, time.time, peers, cluster)
-    rollbacks = RollBacks(stages.store, stages.reader, stages.sources, monitor.spread, stages.reader.is_pinned)
+    rollbacks = RollBacks(
+        stages.store,
+        stages.reader,
+        stages.sources,
+        monitor.spread,
+        stages.reader.is_pinned,
+        gate=lambda: stages.reader.gate,
+    )
     return standard_routes(
         stages.reader,
         metrics,

@@ -63,6 +63,20 @@ def test_a_newest_commit_that_cannot_be_read_has_no_version() -> None:
     assert f"billing:prod:main  (unreadable) -> {'0' * 16} (commit c0ffeec0ffee)" == lines(version=None)[0]
 
 
+def test_the_reasons_of_the_gate_come_last() -> None:
+    finding = {"key": "billing:prod:main", "pointer": "/port", "keyword": "minimum", "rule": "billing.schema.json"}
+    finding |= {"file": "billing\x1b.yml", "line": 3}
+    refused = {"failure": "took too long", "findings_count": 2, "findings": [finding]}
+
+    assert lines(refused=refused)[9:] == [
+        "the gate would hold the commit back, so the server doesn't push it:",
+        "    billing:prod:main: minimum of billing.schema.json at /port (billing\\x1b.yml:3)",
+        "    and 1 more findings",
+        "    the gate took too long",
+    ]
+    assert lines() == lines(refused=None)
+
+
 def test_a_plan_without_files_has_nothing_to_push() -> None:
     assert lines(files=[]) == [
         TITLE,

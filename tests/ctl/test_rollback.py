@@ -92,6 +92,22 @@ def test_everything_else_pushes_nothing(typed: str, capsys: pytest.CaptureFixtur
     assert (1, [POST], "nothing was pushed") == (run.status, run.asked, run.out.splitlines()[-1])
 
 
+REFUSED: dict[str, Any] = {"refused": {"failure": None, "findings_count": 0, "findings": []}}
+
+
+@pytest.mark.parametrize("given", [(), ("--yes",)])
+def test_a_plan_that_the_gate_refuses_is_not_pushed(given: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    run = Run(capsys, [(200, plan(**REFUSED))], KEY, *given, typed="y\n")
+
+    assert (3, [POST]) == (run.status, run.asked)
+    assert "the gate would hold the commit back, so the server doesn't push it:" == run.out.splitlines()[-1]
+    assert run.err.startswith("vortexctl: error: the gate would hold the commit back, so nothing was pushed; ")
+
+
+def test_a_plan_that_the_gate_refuses_can_be_looked_at(capsys: pytest.CaptureFixture[str]) -> None:
+    assert (0, "") == ((run := Run(capsys, [(200, plan(**REFUSED))], KEY, "--dry-run")).status, run.err)
+
+
 @pytest.mark.parametrize("typed", ["", None])
 def test_with_yes_nothing_is_asked(typed: str | None, capsys: pytest.CaptureFixture[str]) -> None:
     run = Run(capsys, [PLAN, PUSHED, NEW], KEY, "--yes", typed=typed)

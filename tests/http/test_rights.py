@@ -134,7 +134,7 @@ class Nothing:
     async def plan(self, wanted: object) -> Plan:
         raise AssertionError
 
-    async def carry_out(self, wanted: object) -> tuple[Plan, str]:
+    async def carry_out(self, wanted: object, begun: object) -> tuple[Plan, str]:
         raise AssertionError
 
     def unlisted(self, label: str) -> list[Key]:

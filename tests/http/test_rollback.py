@@ -17,6 +17,8 @@ from vortexd.auth.tokens import Tokens, digest_of, load_tokens
 from vortexd.core.errors import FormatError, RemoteError, ResolveError
 from vortexd.core.model import Key, Names
 from vortexd.core.pushes import REMOTE_SAYS, Branch, FileChange
+from vortexd.gate.finding import Finding
+from vortexd.gate.gate import Verdict
 from vortexd.http.endpoint import Request
 from vortexd.http.rollback import RollBack
 from vortexd.net.proxies import Sender
@@ -49,6 +51,7 @@ MEMBERS: dict[str, Any] = {
     "others": [{"application": "cart", "profile": "dev", "label": "main"}],
     "others_count": 7,
     "pushable": True,
+    "refused": None,
     "commit": None,
 }
 BODY: dict[str, Any] = {
@@ -158,6 +161,16 @@ async def test_a_plan_of_an_application_without_own_files_names_it(monkeypatch: 
         async with serving(more=[case.endpoint]) as http:
             answered = await http.ask(PATH, "POST", orjson.dumps(BODY | {"dry_run": True}))
         assert header == answered.headers.get("x-vortex-without-files")
+
+
+async def test_a_plan_shows_why_the_gate_refuses_it() -> None:
+    case = Case()
+    finding = Finding(SHOP, "/a", "type", "shop.schema.json", "shop.yml", 3)
+    case.rollbacks.plan_made = attrs.evolve(PLAN, refused=Verdict((finding,), 2, "took too long"))
+    _, said = await case.ask(dry_run=True)
+
+    assert {"failure": "took too long", "findings_count": 2, "findings": [finding.members]} == said["refused"]
+    assert [] == problems("RollBackPlan", orjson.dumps(said))
 
 
 async def test_a_roll_back_has_its_commit_and_is_recorded() -> None:

@@ -168,6 +168,16 @@ async def test_where_the_server_may_not_push_the_dialog_offers_a_pin(page: Page,
     assert 40 == len(to)
 
 
+async def test_a_plan_that_the_gate_refuses_is_not_pushed(page: Page, tmp_path: Path) -> None:
+    refused = {name: HELD[name] for name in ("failure", "findings_count", "findings")}
+    async with opened(page, tmp_path, {ROLL: [(200, PLAN | {"refused": refused})]}):
+        said = await roll_back(page, "The gate would hold this commit back")
+        assert await page.evaluate("document.querySelector('#act .danger').disabled")
+
+    assert "billing.yml:4" in said
+    assert "type of billing.schema.json" in said
+
+
 async def test_a_document_that_is_the_same_already_needs_no_commit(page: Page, tmp_path: Path) -> None:
     async with opened(page, tmp_path, {ROLL: [(200, PLAN | {"files": [], "changes": []})]}):
         await roll_back(page, "There is nothing to change")

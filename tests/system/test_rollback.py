@@ -375,6 +375,28 @@ def test_a_label_that_the_gate_holds_back_is_free_again(workers: int, tmp_path: 
         assert 0 == server.stop()
 
 
+def test_a_roll_back_that_the_gate_refuses_is_not_pushed(tmp_path: Path) -> None:
+    """Otherwise it would hold back all keys of the label."""
+    repository = Repository(tmp_path / "config.git")
+    first = repository.commit({"shop.yml": "port: hunter2\n"})
+    head = repository.commit({"shop.yml": "port: 1\n", "shop.schema.json": SCHEMA})
+    text = settings(tmp_path / "state", repository.uri, "[[gate]]\nsource_schemas = true\ntimeout = 30.0\n")
+    with Server(tmp_path / "x", settings=text) as server:
+        found = plan(server, first)["refused"]
+        status, said = roll_back(server, first)
+        places = {(each["key"], each["rule"], each["file"], each["line"]) for each in found["findings"]}
+        assert ("shop:dev:main", "shop.schema.json", "shop.yml", 1) in places
+        assert (None, len(found["findings"])) == (found["failure"], found["findings_count"])
+        assert 409 == status
+        assert "the gate would hold the commit back: shop:" in said["message"]
+        assert " of shop.schema.json at /port (shop.yml:1)" in said["message"]
+        assert "hunter2" not in str(found) + str(said)
+        assert [first, head] == commits(repository)
+        [entry] = ask(server, "/api/v1/audit?act=rollback")[1]["entries"]
+        assert "refused" == entry["outcome"]
+        assert 0 == server.stop()
+
+
 def test_a_label_that_is_held_back_since_before_a_restart_is_free_again(tmp_path: Path) -> None:
     repository = Repository(tmp_path / "config.git")
     good = repository.commit({"shop.yml": "port: 1\n", "shop.schema.json": SCHEMA})

@@ -2,6 +2,7 @@
 
 import { openDialog } from "./dialog.js";
 import { button, element, more, short, table } from "./dom.js";
+import { reasons } from "./gate.js";
 import { keyName } from "./marks.js";
 import { ask, change, pathOf } from "./requests.js";
 import { linesOfSteps, MOST_LINES } from "./values.js";
@@ -52,7 +53,7 @@ export function openRollback(key, to, pin) {
       if (number !== asked) return;
       plan = found;
       shown.replaceChildren(...planParts(plan, pin));
-      opened.allow(plan.pushable && plan.files.length > 0);
+      opened.allow(plan.pushable && plan.files.length > 0 && !plan.refused);
     } catch (error) {
       if (number === asked) shown.replaceChildren(element("p", { class: "bad" }, error.sentence ?? "The server can't be reached."));
     }
@@ -74,6 +75,7 @@ function planParts(plan, pin) {
     element("h3", {}, count ? `${count} other ${count === 1 ? "configuration changes" : "configurations change"}, too` : "No other configuration changes"),
     element("ul", {}, ...others.slice(0, MOST_OTHERS).map((each) => element("li", {}, keyName(`${each.application}:${each.profile}:${each.label}`)))),
     more(count - Math.min(others.length, MOST_OTHERS)),
+    ...(plan.refused ? [element("p", { class: "bad" }, "The gate would hold this commit back, so the server doesn't push it:"), ...reasons(plan.refused)] : []),
     ...(plan.pushable ? [] : [element("p", { class: "bad" }, "The server may not push to this source: its setting push is false. You can pin this state instead. "), button("Pin this state…", pin)]),
   ].filter((each) => each !== null);
 }

@@ -90,7 +90,7 @@ def _held_lines(refusal: Mapping[str, Any], paint: Paint) -> Iterator[str]:
     names = refusal.get("applications") or []
     part = f" for {', '.join(map(str, names))}" if names else ""
     yield paint(printable(f"{label}: the gate holds back {state}{part} since {refusal['since']}"), "red")
-    yield from _reasons(refusal)
+    yield from reasons_of(refusal)
     again = f"vortexctl gate --let-through {label} --state {state} --reason TEXT"
     yield printable(f"    {_remedy(refusal)}; or let this state through: {again}")
 
@@ -111,10 +111,10 @@ def _standing_lines(verdict: Mapping[str, Any], paint: Paint) -> Iterator[str]:
     if verdict["failure"] is not None and not verdict["findings_count"]:
         said = "the gate couldn't judge what the server serves (it judges it again in 5 to 60 s)"
     yield paint(printable(f"{verdict['label']}: {said}"), "yellow")
-    yield from _reasons(verdict)
+    yield from reasons_of(verdict)
 
 
-def _reasons(judged: Mapping[str, Any]) -> Iterator[str]:
+def reasons_of(judged: Mapping[str, Any]) -> Iterator[str]:
     """Yield a line for each finding, for the findings that aren't listed, and for a gate that couldn't judge."""
     for each in judged["findings"]:
         pointer = each["pointer"] or "the top of the document"

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..core.text import printable
 from .changes import lines_of
+from .gate import reasons_of
 from .printing import Paint
 
 # The most other configurations that are named.
@@ -34,6 +35,10 @@ def lines_of_plan(plan: Mapping[str, Any], paint: Paint) -> Iterator[str]:
     yield "changes:"
     yield from (line for row in plan["changes"] for line in lines_of(row, paint))
     yield from _others(plan, paint)
+    # A server before this member has none.
+    if (refused := plan.get("refused")) is not None:
+        yield paint("the gate would hold the commit back, so the server doesn't push it:", "red")
+        yield from reasons_of(refused)
 
 
 def _others(plan: Mapping[str, Any], paint: Paint) -> Iterator[str]:

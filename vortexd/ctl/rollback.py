@@ -72,6 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
         key, lines = key_of(plan), list(lines_of_plan(plan, paint_of(arguments.color, sys.stdout.isatty())))
         seen = {"application": plan["application"], "profile": plan["profile"], "label": plan["label"]}
         seen["expected"], files, may_push = plan["head"], plan["files"], plan["pushable"]
+        is_refused = plan.get("refused") is not None
     except MISREAD:
         raise other(server) from None
     if not arguments.json:
@@ -84,6 +85,10 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     if not may_push:
         raise CtlError(_why_not(key, arguments.to))
+    if is_refused:
+        raise CtlError(
+            "the gate would hold the commit back, so nothing was pushed; choose another version, or pin the key"
+        )
     if is_asking and not _is_confirmed():
         print("nothing was pushed")
         return 1

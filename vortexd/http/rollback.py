@@ -30,6 +30,7 @@ from .key_queries import without_files
 from .operation import media, ok, operation
 from .schemas import (
     COUNT,
+    FINDING,
     LABELS,
     PATHS,
     PROFILES,
@@ -95,6 +96,7 @@ _SCHEMAS: dict[str, Schema] = {
         others=a_list(an_object(application=TEXT, profile=TEXT, label=TEXT)),
         others_count=COUNT,
         pushable={"type": "boolean"},
+        refused=nullable(an_object(failure=nullable(TEXT), findings_count=COUNT, findings=a_list(FINDING))),
         commit=nullable(TEXT),
     ),
 }
@@ -298,9 +300,18 @@ def _encoded(plan: Plan, commit: str | None) -> bytes:
             "others": [_key(each) for each in plan.others],
             "others_count": plan.others_count,
             "pushable": plan.branch.pushes,
+            "refused": _refused(plan),
             "commit": commit,
         }
     )
+
+
+def _refused(plan: Plan) -> dict[str, Any] | None:
+    verdict = plan.refused
+    if verdict is None:
+        return None
+    findings = [each.members for each in verdict.findings]
+    return {"failure": verdict.failure, "findings_count": verdict.count, "findings": findings}
 
 
 def _key(key: Key) -> dict[str, str]:

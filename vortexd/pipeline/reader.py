@@ -203,6 +203,11 @@ class ConfigReader:
 
     # The gate.
 
+    @property
+    def gate(self) -> "PublicationGate | None":
+        """The gate that judges by the rules in force, or None if there was none yet."""
+        return self._gate
+
     async def judge_by(self, rules: "Sequence[Rules]") -> None:
         """Judge by other rules from now on. Configurations that were read already stay until the next publication."""
         if self._gate is not None:

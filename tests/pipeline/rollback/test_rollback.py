@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trio
@@ -11,11 +11,14 @@ from trio.testing import wait_all_tasks_blocked
 
 from vortexd.core.commits import Commit, PastFiles
 from vortexd.core.errors import RemoteError, SourceError
-from vortexd.core.model import Files, Key, Origin, Tree
+from vortexd.core.model import Config, Files, Key, Origin, Tree
 from vortexd.core.pushes import Branch, NewCommit, PushError, PushFault
+from vortexd.gate.finding import Finding
+from vortexd.gate.gate import PublicationGate, Verdict
 from vortexd.pipeline.rollback import rollback as module
 from vortexd.pipeline.rollback.plan import Plan
 from vortexd.pipeline.rollback.rollback import RollBacks, Wanted
+from vortexd.resolve.tree import ParsedFiles
 from vortexd.settings.server import ServerSettings
 from vortexd.source.git.push import CHECK_SECONDS, PUSH_SECONDS
 
@@ -330,6 +333,110 @@ async def test_a_newest_commit_that_can_not_be_served_is_refused() -> None:
         (error := await case.refused()).status,
         error.reason,
     )
+
+
+# The gate.
+
+
+class Gate:
+    """A gate that gives these verdicts. It judges the keys of some applications.
+
+    Attributes:
+        judged: The keys and the documents that were judged, with the schemas' and the new contents of shop.yml.
+    """
+
+    def __init__(self, verdict: Verdict, applications: Collection[str] = ("shop",)) -> None:
+        self.verdict = verdict
+        self.applications = applications
+        self.judged: list[tuple[str, bytes, bytes, bytes]] = []
+        self.hangs = False
+
+    def judges(self, key: Key) -> bool:
+        return key.application in self.applications
+
+    async def judge(
+        self, configs: Sequence[Config], served: Mapping[str, ParsedFiles], new: Mapping[str, ParsedFiles]
+    ) -> dict[str, Verdict]:
+        await trio.lowlevel.checkpoint()
+        if self.hangs:
+            await trio.sleep_forever()
+        before, after = (each["main"].files.contents["shop.yml"] for each in (served, new))
+        self.judged += ((str(each.key), each.body, before, after) for each in configs)
+        return {each.key.label: self.verdict for each in configs}
+
+
+FINDING = Finding(SHOP, "/a", "minimum", "shop.schema.json", "shop.yml", 1)
+REFUSED = Verdict((FINDING,), 1)
+
+
+def gated(gate: Gate) -> dict[str, Any]:
+    return {"gate": lambda: cast(PublicationGate, gate)}
+
+
+async def test_a_roll_back_that_the_gate_refuses_is_not_committed() -> None:
+    case = await made(**gated(gate := Gate(REFUSED)))
+    error = await case.refused()
+
+    text = "the gate would hold the commit back: shop:dev:main: minimum of shop.schema.json at /a (shop.yml:1)"
+    assert (409, f"{text}; nothing was pushed") == (error.status, error.reason)
+    assert (["read 2", "read 0"], []) == (case.repositories.acts, case.begins)
+    texts = b'{"a":0}', b"a: 2", b"a: 0"
+    assert [("shop:dev:main", *texts), ("shop:default:main", *texts)] == gate.judged
+
+
+async def test_a_plan_shows_that_the_gate_refuses_it() -> None:
+    case = await made(**gated(Gate(REFUSED)))
+
+    assert REFUSED == (await case.rollbacks.plan(Wanted(SHOP, id_of(0)))).refused
+
+
+async def test_a_roll_back_that_the_gate_accepts_is_pushed() -> None:
+    case = await made(**gated(Gate(Verdict())))
+    plan, _ = await case.carry_out()
+
+    assert plan.refused is None
+    assert "push main 2 3" in case.repositories.acts
+
+
+async def test_if_there_is_no_gate_any_more_nothing_is_judged() -> None:
+    case = await made(gate=lambda: None)
+
+    assert (await case.carry_out())[0].refused is None
+
+
+async def test_keys_without_a_rule_are_not_judged() -> None:
+    case = await made(**gated(gate := Gate(REFUSED, ["cart"])))
+    await case.carry_out()
+
+    assert [] == gate.judged
+
+
+async def test_a_document_that_is_served_is_not_judged() -> None:
+    """So a person can always go back to it, whatever the rules are."""
+    case = Case(**gated(gate := Gate(REFUSED)))
+    await case.publish(0)
+    await case.carry_out(0)
+
+    assert [] == gate.judged
+
+
+async def test_a_gate_that_can_not_judge_is_an_error_that_passes() -> None:
+    case = await made(**gated(Gate(Verdict(failure="took longer than 5 s"))))
+    error = await case.refused()
+
+    assert (503, {"Retry-After": "1"}) == (error.status, error.headers)
+    assert "the gate took longer than 5 s; nothing was pushed, so try again" == error.reason
+
+
+async def test_a_gate_that_hangs_ends_with_the_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PLAN_SECONDS", 0.2)
+    case = await made(**gated(gate := Gate(REFUSED)))
+    gate.hangs = True
+    with trio.fail_after(20):
+        error = await case.refused()
+
+    assert 503 == error.status
+    assert "the plan wasn't ready and judged within " in error.reason
 
 
 # The commit that the person has seen.

@@ -7,6 +7,7 @@ differ, in the sets of files that are tried, and in time.
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import combinations
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -17,6 +18,9 @@ from ...resolve.listing import list_keys
 from ...resolve.locations import places_of
 from ...resolve.stems import stem
 from .branch_states import BranchState, BranchStates
+
+if TYPE_CHECKING:
+    from ...gate.gate import Verdict
 
 # The most files of a key that may differ between two commits.
 MOST_FILES = 200
@@ -42,6 +46,9 @@ class Plan:
         created: The paths among them that the newest commit doesn't have.
         others: The other keys that change, at most `MOST_OTHERS`, in order.
         others_count: The number of all of them.
+        after: The state with these files.
+        changed: The new documents of the key and of all others, of those that can be resolved.
+        refused: What the gate says against them. None if it accepts them, or if there is no gate.
     """
 
     key: Key
@@ -53,6 +60,9 @@ class Plan:
     created: Collection[str]
     others: Sequence[Key]
     others_count: int
+    after: BranchState | None = None
+    changed: Sequence[Config] = ()
+    refused: "Verdict | None" = None
 
 
 def make_plan(
@@ -91,13 +101,16 @@ def make_plan(
         paths = _Search(states, head, target, key, new.version, tick).found(shared=shared)
     contents = {path: target.past.files.contents.get(path) for path in sorted(paths)}
     after = states.changed(head, contents) if contents else head
-    others = _others(head, after, key, in_use, contents, tick) if contents else []
+    others = _others(head, after, key, in_use, contents, tick) if contents else {}
+    documents = (after.resolved(key), *others.values()) if contents else ()
     files = head.past.files
     created = {path for path in contents if path not in files.contents and path not in files.unreadable}
     changes = [FileChange(path, content) for path, content in contents.items()]
     commit = target.past.files.revision
     assert commit is not None  # it was read from a commit
-    return Plan(key, branch, commit, old, new, changes, created, others[:MOST_OTHERS], len(others))
+    named = [*others][:MOST_OTHERS]
+    changed = [each for each in documents if each is not None]
+    return Plan(key, branch, commit, old, new, changes, created, named, len(others), after, changed)
 
 
 class _Search:
@@ -225,8 +238,8 @@ def _others(
     in_use: Collection[Key],
     contents: Mapping[str, bytes | None],
     tick: Callable[[], None],
-) -> list[Key]:
-    """Return the other keys whose documents differ between two states, in order."""
+) -> dict[Key, Config | None]:
+    """Return the other keys whose documents differ between two states, in order, with the new documents."""
     keys = {*list_keys(before.parsed).keys, *list_keys(after.parsed).keys, *in_use}
     labels = frozenset(before.labels)
     stems = {stem(path) for path in contents}
@@ -237,7 +250,7 @@ def _others(
         for label in labels
         for one, other in zip(before.state.labels[label].layers, after.state.labels[label].layers, strict=True)
     )
-    found = []
+    found: dict[Key, Config | None] = {}
     for each in sorted(keys, key=lambda each: (each.application, each.profile, each.label)):
         if each == key or labels.isdisjoint(each.labels):
             continue
@@ -247,7 +260,7 @@ def _others(
             continue
         one, other = before.resolved(each), after.resolved(each)
         if (one and one.version) != (other and other.version):
-            found.append(each)
+            found[each] = other
     return found
 
 

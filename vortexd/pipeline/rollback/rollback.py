@@ -2,7 +2,7 @@
 
 A `Wanted` arrives. A `Plan` leaves, with the new commit if it is carried out. The invariants: a commit is only pushed on top
 of the commit that the person has seen, and only if its own files, read from the mirror again, give the key the version of
-the target. One roll-back at a time is carried out for each repository. All waits are bounded, and their sum is below the
+the target. Before that, the gate must accept the documents that change. One roll-back at a time is carried out for each repository. All waits are bounded, and their sum is below the
 default of `server.request_timeout`.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequ
 from contextlib import asynccontextmanager
 from functools import partial
 from itertools import islice
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import attrs
 import structlog
@@ -25,12 +25,16 @@ from ...resolve.tree import ParsedFiles
 from ..served import ServedState
 from ..store import Store
 from .branch_states import BranchState, BranchStates
+from .judgement import check_accepted, judged
 from .plan import Plan, make_plan
 from .target import Commits, Reader, find
 
+if TYPE_CHECKING:
+    from ...gate.gate import PublicationGate
+
 log = structlog.get_logger()
 
-# Seconds to plan, and to make the commit.
+# Seconds to plan, with the judgement of the gate, and to make the commit.
 PLAN_SECONDS, COMMIT_SECONDS = 6.0, 3.0
 # Seconds to wait for another roll-back of the same repository, and for a fetch that may bring the commit that the person has
 # seen.
@@ -125,6 +129,7 @@ class RollBacks:
         refresh: Makes the sources of all workers and nodes fetch that have an address and serve a ref.
         is_pinned: Returns whether a key is pinned. Then it can't be rolled back, because clients wouldn't get the result.
         now: Returns the seconds since the epoch.
+        gate: Returns the gate that judges before a push, or None if there is none.
     """
 
     def __init__(
@@ -135,6 +140,7 @@ class RollBacks:
         refresh: Callable[[Collection[str], Collection[str]], object],
         is_pinned: Callable[[Key], bool] = lambda _: False,
         now: Callable[[], float] = time.time,
+        gate: "Callable[[], PublicationGate | None]" = lambda: None,
     ) -> None:
         self._store = store
         self._files = files
@@ -142,6 +148,7 @@ class RollBacks:
         self._refresh = refresh
         self._is_pinned = is_pinned
         self._now = now
+        self._gate = gate
         # Planning is limited by the processor.
         self._planning = trio.CapacityLimiter(1)
         self._turns: dict[str, trio.Lock] = {}
@@ -156,7 +163,8 @@ class RollBacks:
         """Plan a roll-back, and change nothing.
 
         Raises:
-            RemoteError: It can't be carried out, apart from the question whether the source may push.
+            RemoteError: It can't be carried out, apart from the questions whether the source may push and the gate accepts
+                it.
         """
         return (await self._drafted(wanted)).plan
 
@@ -185,6 +193,7 @@ class RollBacks:
         plan, branch = draft.plan, draft.plan.branch
         if not plan.files:
             raise RemoteError("the newest commit already gives the key this document, so there is nothing to push", 409)
+        check_accepted(plan.refused)
         planned = time.perf_counter()
         try:
             commit = await self._committed(wanted, draft)
@@ -322,7 +331,12 @@ class RollBacks:
         target = await find(reader, head, key, steps, wanted.to)
         states, in_use = reader.states, (*self._store, *wanted.in_use)
         make = partial(make_plan, states, branch, head, target, key, in_use, tick, shared=wanted.shared)
-        return _Draft(await reader.in_thread(make), root, head, reader)
+        plan = await reader.in_thread(make)
+        gate = self._gate()
+        if gate is not None and plan.after is not None:
+            verdict = await judged(gate, served.state, plan.after, plan.changed, reader, tick)
+            plan = plan if verdict.accepts else attrs.evolve(plan, refused=verdict)
+        return _Draft(plan, root, head, reader)
 
     def _reader(self, served: ServedState, branch: Branch, root: str) -> Reader:
         # The gate may hold back a new label, which isn't served then.
@@ -348,7 +362,9 @@ class RollBacks:
             lock.release()
 
 
-_TOO_LONG = f"the plan wasn't ready within {PLAN_SECONDS:g} s; try again, or name a commit instead of a version"
+_TOO_LONG = (
+    f"the plan wasn't ready and judged within {PLAN_SECONDS:g} s; try again, or name a commit instead of a version"
+)
 
 
 def _hint(branch: Branch) -> tuple[list[str], list[str]]:
