@@ -64,7 +64,12 @@ def test_a_newest_commit_that_cannot_be_read_has_no_version() -> None:
 
 
 def test_the_reasons_of_the_gate_come_last() -> None:
-    finding = {"key": "billing:prod:main", "pointer": "/port", "keyword": "minimum", "rule": "billing.schema.json"}
+    finding: dict[str, Any] = {
+        "key": "billing:prod:main",
+        "pointer": "/port",
+        "keyword": "minimum",
+        "rule": "billing.schema.json",
+    }
     finding |= {"file": "billing\x1b.yml", "line": 3}
     refused = {"failure": "took too long", "findings_count": 2, "findings": [finding]}
 

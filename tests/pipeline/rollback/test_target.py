@@ -89,6 +89,37 @@ async def test_a_commit_that_can_not_be_served_is_refused() -> None:
     assert 409 == caught.value.status
 
 
+@pytest.mark.parametrize("to", ["abcdef0", "0123456789abcdef"])
+@pytest.mark.parametrize("has_root", [True, False])
+async def test_an_error_says_if_older_commits_are_not_known(to: str, has_root: bool) -> None:
+    """As behind a commit that changes too many files."""
+    repository = Repository(value(0), value(1), has_root=has_root)
+    repository.unservable = {int("f" * 40, 16)}
+    with pytest.raises(RemoteError) as caught:
+        await repository.find(to)
+
+    why = (
+        "; older commits aren't known, because the server reads the newest 1,000 commits of a branch, "
+        "and fewer if one of them changes too many files"
+    )
+    assert (404, not has_root) == (caught.value.status, caught.value.reason.endswith(why))
+    assert has_root != ("older commits" in caught.value.reason)
+
+
+async def test_if_no_commit_is_known_the_error_says_why() -> None:
+    repository = Repository(value(0))
+    with pytest.raises(RemoteError, match="among the newest 0 commits .*; older commits aren't known"):
+        await find(repository.reader, repository.head, SHOP, (), "abcdef0")
+
+
+async def test_an_id_that_several_commits_have_does_not_blame_the_history() -> None:
+    repository = Repository(*map(value, range(20)), has_root=False)
+    with pytest.raises(RemoteError) as caught:
+        await repository.find("0" * 7)
+
+    assert "several commits begin with this id; name more of its digits" == caught.value.reason
+
+
 async def test_a_version_means_the_newest_commit_that_has_it() -> None:
     repository = Repository(value(0), value(1), value(0), value(2), value(3))
 

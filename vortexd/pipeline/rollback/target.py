@@ -16,7 +16,7 @@ import trio
 from ...aio import threads
 from ...core.commits import Commit, PastFiles, named
 from ...core.errors import RemoteError
-from ...core.model import Key
+from ...core.model import EDIT_COMMITS, Key
 from .branch_states import BranchState, BranchStates
 
 T = TypeVar("T")
@@ -24,6 +24,10 @@ T = TypeVar("T")
 # The most commits that are read and resolved in the search for a version.
 MOST_READ = 200
 _VERSION = re.compile(r"[0-9a-f]{16}")
+_UNKNOWN = (
+    f"; older commits aren't known, because the server reads the newest {EDIT_COMMITS:,} commits of a branch, "
+    "and fewer if one of them changes too many files"
+)
 # The number of commits that are passed over before other tasks run.
 _AT_ONCE = 100
 
@@ -84,11 +88,26 @@ async def find(reader: Reader, head: BranchState, key: Key, steps: Sequence[Comm
     """
     if _VERSION.fullmatch(to) and not any(step.id.startswith(to) for step in steps):
         return await _with_version(reader, head, key, steps, to)
-    commit = named(steps, to).id
+    commit = _named(steps, to).id
     found = head if commit == head.past.files.revision else await reader.read(commit, head)
     if found is None:
         raise RemoteError("the commit can't be served, so nothing can be restored from it", 409)
     return found
+
+
+def _named(steps: Sequence[Commit], to: str) -> Commit:
+    """Do as `named`. If older commits aren't known, the error says so."""
+    try:
+        return named(steps, to)
+    except RemoteError as error:
+        if any(step.id.startswith(to) for step in steps):
+            raise
+        raise RemoteError(f"{error.reason}{_end(steps)}", 404) from None
+
+
+def _end(steps: Sequence[Commit]) -> str:
+    """Return why older commits aren't known, for the end of an error. Return "" if the oldest one has no parent."""
+    return "" if steps and steps[-1].parent is None else _UNKNOWN
 
 
 async def _with_version(
@@ -122,4 +141,4 @@ async def _with_version(
         is_found, deciding = await reader.in_thread(partial(examined, found))
         if is_found:
             return found
-    raise RemoteError("no commit that the server knows gives the key this version; name a commit", 404)
+    raise RemoteError(f"no commit that the server knows gives the key this version; name a commit{_end(steps)}", 404)
