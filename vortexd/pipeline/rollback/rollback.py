@@ -20,7 +20,7 @@ import trio
 from ...core.commits import Commit
 from ...core.errors import RemoteError, SourceError
 from ...core.model import Key
-from ...core.pushes import Branch, NewCommit, PushError, PushFault
+from ...core.pushes import REMOTE_SAYS, Branch, NewCommit, PushError, PushFault
 from ...resolve.tree import ParsedFiles
 from ..served import ServedState
 from ..store import Store
@@ -206,12 +206,15 @@ class RollBacks:
                 # Even a failed push may have arrived, or has found that the branch has moved.
                 self._refresh(*_hint(branch))
         except PushError as error:
+            # A value of a log event has a limit, so the words of the remote have a member of their own.
+            reason, _, words = str(error).partition(REMOTE_SAYS)
             log.warning(
                 "roll-back not pushed",
                 key=str(wanted.key),
                 source=branch.source,
                 branch=branch.name,
-                reason=str(error),
+                reason=reason,
+                **({"remote": words} if words else {}),
                 consequence=_consequence(error.fault),
             )
             raise _refusal(error, branch) from error
