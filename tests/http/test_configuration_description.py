@@ -10,6 +10,7 @@ import pytest
 from tests.fakes import KEY, config
 from vortexd.core.broken_files import HEADER
 from vortexd.core.model import PropertySource
+from vortexd.gate.finding import HEADER as HELD_BACK
 from vortexd.http.configuration_description import CONFIGURATION_SCHEMAS, configuration_operations
 from vortexd.http.key_queries import PINNED, WITHOUT_FILES
 from vortexd.http.operation import TEXT_TYPE
@@ -109,7 +110,7 @@ def test_a_configuration_always_has_its_version_and_sometimes_says_what_is_wrong
 
     required = {name for name, each in headers.items() if each["required"]}
     assert {"X-Vortex-Version", "ETag"} == required
-    assert {"X-Vortex-Stale", HEADER, PINNED, WITHOUT_FILES} == headers.keys() - required
+    assert {"X-Vortex-Stale", HEADER, HELD_BACK, PINNED, WITHOUT_FILES} == headers.keys() - required
 
 
 def test_a_file_has_no_version() -> None:

@@ -367,6 +367,9 @@ async def test_it_comes_back_by_itself_when_the_server_does(page: Page, source: 
         address = f"127.0.0.1:{first.port}"
         await page.go(f"http://{address}/console/")
         await page.wait(CONNECTED)
+        # The first document may come after the connection.
+        save(source / "billing.yml", BILLING.format(size=11))
+        await page.wait("document.querySelector('#change-list').innerText.includes('database.pool.size: 11')")
         assert 0 == await trio.to_thread.run_sync(first.stop)
         await page.wait("document.getElementById('state').textContent === 'stale'")
         told = await page.evaluate("document.getElementById('notice').innerText")
