@@ -57,8 +57,8 @@ quiet = 0.01
 scan_interval = 0.2
 """
 ROUND_SECONDS = 4.0
-# What grows until it is full, as caches and the allocator's pools do, is full by then.
-WARM_UP = 0.4
+# What grows until it is full, as caches, former versions and the pools of the allocator do, is full by then.
+WARM_UP = 0.5
 PATIENCE = 30.0
 # A scan may be reading a file, and the connection of the last request may not be closed yet. Not in all of so many readings.
 READINGS = 10

@@ -1,4 +1,4 @@
-"""A minute and a half of random events; `python -m tests.soak` runs an hour."""
+"""Two and a half minutes of random events; `python -m tests.soak` runs an hour."""
 
 import os
 import random
@@ -7,8 +7,8 @@ import pytest
 
 from tests.soak import LONG_GROWTH, SHORT_GROWTH, SHORT_RUN, Idle, Result, allowed_growth, soak
 
-# After a minute, the pools of the allocator still grow by up to 70 KB/s; after a minute and a half, by less than half of that.
-SECONDS = float(os.environ.get("VORTEXD_SOAK") or 90)
+# The former versions of files and the pools of the allocator are full after 75 seconds: a run grew by 62 KB/s until then, and not at all afterwards.
+SECONDS = float(os.environ.get("VORTEXD_SOAK") or 150)
 SEED = int(os.environ.get("VORTEXD_SEED") or random.SystemRandom().randrange(2**32))
 
 
@@ -50,4 +50,4 @@ def test_a_descriptor_that_stays_open_is_found_behind_the_warm_up() -> None:
     leak = [Idle(number, 0, 13 + number, 10) for number in range(10)]
 
     assert 0 == Result(opened_once).more_descriptors
-    assert 5 == Result(leak).more_descriptors
+    assert 4 == Result(leak).more_descriptors
