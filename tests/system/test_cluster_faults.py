@@ -419,6 +419,8 @@ async def test_a_full_restart_of_etcd_reaches_all_workers_and_mixes_no_clusters(
                 # Each process of the other cluster fetches once, because it has read etcd anew.
                 before = {stand.number}
                 await until(lambda: served() == {stand.number}, 10)
+                # A process whose watch ends once more reads etcd anew, and fetches a second time.
+                await trio.sleep(2)
                 # The hints of the cluster are none for the other cluster.
                 await stand.push("a")
                 await stand.arrived()
