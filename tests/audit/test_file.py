@@ -261,8 +261,8 @@ def test_who_waits_for_another_process_waits_for_a_limited_time(
     file = AuditFile(directory)
     file.append([entry(1)])
     now = [0.0]
-    monkeypatch.setattr("vortexd.audit.file.time.monotonic", lambda: now[0])
-    monkeypatch.setattr("vortexd.audit.file.time.sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+    monkeypatch.setattr("vortexd.state.private_files.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("vortexd.state.private_files.time.sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
     lock = os.open(directory / LOCK, os.O_RDWR)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)

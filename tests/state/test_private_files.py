@@ -2,6 +2,7 @@
 
 import errno
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -143,3 +144,14 @@ def test_a_file_that_is_not_there_can_not_be_set_aside(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         private_files.set_aside(tmp_path / "a.json")
     assert 5 == len(contents_of(tmp_path))
+
+
+def test_a_lock_is_waited_for_a_limited_time_and_given_back(tmp_path: Path) -> None:
+    file = tmp_path / "lock"
+    with private_files.waiting_lock(file, 1.0):
+        began = time.monotonic()
+        with pytest.raises(OSError, match="another process has locked it"), private_files.waiting_lock(file, 0.05):
+            raise AssertionError("two have the lock")
+        assert time.monotonic() - began >= 0.05
+    with private_files.waiting_lock(file, 0.0):
+        pass

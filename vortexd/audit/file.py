@@ -6,9 +6,8 @@ a new file is written beside it, and takes its place in one step.
 """
 
 import os
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import orjson
@@ -28,8 +27,8 @@ MOST_ENTRIES = 10_000
 # The largest file that the settings allow. A file of more than twice this size wasn't written by vortexd.
 LARGEST_BYTES = 67_108_864
 _ALIEN = 2
-# Seconds to wait for another worker that appends, and between two attempts.
-_PATIENCE, _PAUSE = 1.0, 0.01
+# Seconds to wait for another worker that writes.
+_PATIENCE = 1.0
 
 
 class AuditFile:
@@ -58,7 +57,7 @@ class AuditFile:
         for each in (self._directory.parent, self._directory):
             each.mkdir(mode=0o700, parents=True, exist_ok=True)
         private_files.check_private(self._directory)
-        with self._locked():
+        with private_files.waiting_lock(self._directory / LOCK, _PATIENCE):
             content = self._usable()
             added = b"".join(each.line for each in entries)
             if content is None:
@@ -90,18 +89,6 @@ class AuditFile:
             # The next entry sets the file aside.
             return []
         return [entry for entry in map(parse_entry, content.splitlines()[1:]) if entry is not None]
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        deadline = time.monotonic() + _PATIENCE
-        while (lock := private_files.locked(self._directory / LOCK)) is None:
-            if time.monotonic() > deadline:
-                raise OSError(0, "another process has locked it")
-            time.sleep(_PAUSE)
-        try:
-            yield
-        finally:
-            os.close(lock)
 
     def _usable(self) -> bytes | None:
         """Return the content of the file. If there is none, or it can't be used, set it aside and return None."""

@@ -7,11 +7,9 @@ The invariant: pins are encoded and parsed one by one, so the event loop runs be
 """
 
 import base64
-import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +40,8 @@ _BEGIN, _BETWEEN, _END = b'"pins":[\n', b",\n", b"\n]}"
 _LARGE, _BREAK = 65_536, 0.0005
 # The pins begin before this place, because the members before them are short.
 _HEAD = 4_096
-# Seconds to wait for another worker that writes, and between two attempts.
-_PATIENCE, _PAUSE = 1.0, 0.01
+# Seconds to wait for another worker that writes.
+_PATIENCE = 1.0
 Change = Callable[[Sequence[Pin]], Sequence[Pin]]
 # The file's inode, size, and times of change: if they are the same, the content is, too.
 _Mark = tuple[int, int, int, int]
@@ -91,7 +89,7 @@ class PinsFile:
             return []
         if not isinstance(found, str):
             return found
-        with self._locked():
+        with private_files.waiting_lock(self._directory / LOCK, _PATIENCE):
             return self._usable()
 
     def store(self) -> str:
@@ -114,7 +112,7 @@ class PinsFile:
         if not pins and not self._file.exists():
             return
         self._make_directory()
-        with self._locked():
+        with private_files.waiting_lock(self._directory / LOCK, _PATIENCE):
             if [each.id for each in self._usable()] != [each.id for each in pins] or self.store() != store:
                 self._replace(pins, store)
 
@@ -131,7 +129,7 @@ class PinsFile:
             GivenUp: The event was set.
         """
         self._make_directory()
-        with self._locked():
+        with private_files.waiting_lock(self._directory / LOCK, _PATIENCE):
             before = self._usable()
             after = list(change(before))
             if after == before:
@@ -158,18 +156,6 @@ class PinsFile:
         if sum(map(len, lines)) > self._max_bytes:
             raise TooLarge(self._max_bytes)
         private_files.replace(self._file, *lines)
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        deadline = time.monotonic() + _PATIENCE
-        while (lock := private_files.locked(self._directory / LOCK)) is None:
-            if time.monotonic() > deadline:
-                raise OSError(0, "another process has locked it")
-            time.sleep(_PAUSE)
-        try:
-            yield
-        finally:
-            os.close(lock)
 
     def _usable(self) -> list[Pin]:
         """Return the pins of the file. If there is none, or it can't be used, set it aside and return no pin."""

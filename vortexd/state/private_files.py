@@ -3,7 +3,9 @@
 import fcntl
 import os
 import stat
-from contextlib import suppress
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 # A file that isn't complete yet has this ending.
@@ -12,6 +14,8 @@ PART = ".part"
 ASIDE = ".unknown"
 # The most files with the same name that are set aside.
 MOST_ASIDE = 5
+# Seconds between two attempts to lock a file.
+_PAUSE = 0.01
 
 
 def check_private(directory: Path) -> None:
@@ -86,6 +90,24 @@ def locked(file: Path) -> int | None:
         os.close(lock)
         return None
     return lock
+
+
+@contextmanager
+def waiting_lock(file: Path, patience: float) -> Iterator[None]:
+    """Lock a file, and wait so many seconds for another process that has it.
+
+    Raises:
+        OSError: It can't be locked in time.
+    """
+    deadline = time.monotonic() + patience
+    while (lock := locked(file)) is None:
+        if time.monotonic() > deadline:
+            raise OSError(0, "another process has locked it")
+        time.sleep(_PAUSE)
+    try:
+        yield
+    finally:
+        os.close(lock)
 
 
 def words(error: OSError) -> str:
