@@ -28,7 +28,7 @@ ALLOWED = {
     "process": "aio core net observe settings",
     "pins": "aio audit core process resolve settings state",
     "rollouts": "core",
-    "pipeline": "aio core encryption gate observe pins protocol resolve settings",
+    "pipeline": "aio core encryption gate observe pins protocol resolve rollouts settings",
     "realtime": "aio auth core fleet net pipeline protocol settings",
     "http": "aio audit auth core encryption fleet gate net observe pins pipeline process realtime resolve settings source",
     "reload": "aio audit auth core encryption gate observe pipeline process realtime settings source",

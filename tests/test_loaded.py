@@ -159,6 +159,10 @@ LATE = [
     "vortexd.pins.shelf",
     "vortexd.pipeline.pin_targets",
     "vortexd.pipeline.pinning",
+    # For a roll-out.
+    "vortexd.pipeline.pacing",
+    "vortexd.rollouts",
+    "vortexd.rollouts.rollout",
     # Commands that don't serve.
     "vortexd.cli.commands",
     "vortexd.process.installation",

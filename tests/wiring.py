@@ -27,6 +27,7 @@ from vortexd.pipeline.registry import Registry
 from vortexd.pipeline.served import ServedState
 from vortexd.pipeline.state import State
 from vortexd.pipeline.store import Store
+from vortexd.pipeline.tracks import Tracks
 from vortexd.resolve.listing import list_keys
 from vortexd.resolve.tree import ParsedTree
 from vortexd.settings.formats import FormatSettings
@@ -67,6 +68,7 @@ class Wired:
         history = history or HistorySettings()
         self.metrics = metrics if metrics is not None else Metrics()
         self.order = Order()
+        self.tracks = Tracks()
         self.decisions: list[Decision] = []
         self.encoder = encoder or Encoder(timestamp, generation=self.order.generation)
         self.store = Store(history)
@@ -92,6 +94,7 @@ class Wired:
             gate=open_gate(rules),
             accepted=accepted,
             on_decision=self.decisions.append,
+            tracks=self.tracks,
         )
         parts = self.store, self.key_usage, self.registry, self.broadcaster, self.encoder, self.reader, collector
-        self.pipeline = pipeline(*parts, self.order)
+        self.pipeline = pipeline(*parts, self.order, self.tracks)

@@ -62,6 +62,7 @@ from .pipeline.registry import Registry
 from .pipeline.rollback.rollback import RollBacks
 from .pipeline.state import overrides_of
 from .pipeline.store import Store
+from .pipeline.tracks import Tracks
 from .process import systemd
 from .process.peers import Peers
 from .realtime.server import WebSocketServer
@@ -146,6 +147,7 @@ class Stages:
     collector: Collector
     order: Order
     accepted: AcceptedStates
+    tracks: Tracks
 
 
 @attrs.frozen(eq=False)
@@ -400,7 +402,7 @@ def _stages(
     store = Store(settings.history)
     registry: Registry[Subscriber] = Registry()
     key_usage = KeyUsage(store, registry, settings.history)
-    order = Order()
+    order, tracks = Order(), Tracks()
     fleet = Fleet(settings.fleet, key_usage.version_of, lambda key: order.current(key.label))
     metrics.watch_fleet(fleet.totals)
     encoder = Encoder(timestamp, settings.history.frames_bytes, order.generation)
@@ -441,10 +443,23 @@ def _stages(
         gate=open_gate(rules),
         accepted=accepted,
         on_decision=lambda decision: _record(audit, decision, process.peers.number),
+        tracks=tracks,
     )
-    pipeline = Pipeline(store, key_usage, registry, broadcaster, encoder, reader, collector, order)
+    pipeline = Pipeline(store, key_usage, registry, broadcaster, encoder, reader, collector, order, tracks)
     return Stages(
-        store, registry, key_usage, fleet, encoder, sources, reader, publisher, pipeline, collector, order, accepted
+        store,
+        registry,
+        key_usage,
+        fleet,
+        encoder,
+        sources,
+        reader,
+        publisher,
+        pipeline,
+        collector,
+        order,
+        accepted,
+        tracks,
     )
 
 

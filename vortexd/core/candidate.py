@@ -6,7 +6,7 @@ store, the registry and the parking lot treat them as two keys. Patterns never m
 
 import attrs
 
-from .model import Key
+from .model import Config, Key
 
 
 @attrs.frozen(slots=True, order=True, cache_hash=True)
@@ -15,6 +15,15 @@ class CandidateKey(Key):
 
     def __str__(self) -> str:
         return f"{self.application}:{self.profile}:{self.label}"
+
+
+@attrs.frozen(slots=True, eq=False)
+class StableConfig(Config):
+    """The resolved configuration of a key in a roll-out, from the files of its stable version."""
+
+    @property
+    def is_stable(self) -> bool:
+        return True
 
 
 def candidate_of(key: Key) -> CandidateKey:

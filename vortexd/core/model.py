@@ -195,6 +195,7 @@ class Files:
         position: The place of this content in the order of its source, if that isn't the commit of `origin`: a number that
             grows, or such a number, a hyphen and a digest of the content. With digests, equal ones mean the same place. None
             means that the source has no order.
+        trailers: Maps each commit with a trailer `Vortexd-Rollout` to its values, among the newest commits of the label.
     """
 
     contents: Mapping[str, bytes]
@@ -209,6 +210,7 @@ class Files:
     edits: Edits | None = None
     past: Past | None = None
     position: str | None = None
+    trailers: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -321,6 +323,11 @@ class Config:
     def pinned(self) -> "Term | None":
         """The term of the pin, or None if this isn't a `term.PinnedConfig`."""
         return None
+
+    @property
+    def is_stable(self) -> bool:
+        """Whether this is the stable version of a key in a roll-out: a `candidate.StableConfig`."""
+        return False
 
     @property
     def body(self) -> bytes:

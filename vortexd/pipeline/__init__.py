@@ -16,5 +16,6 @@ changed key one delivery leaves, for the subscribers of that key. The pipeline n
     key_usage.py    decides which keys are in use: it alone adds keys to the store and makes them known to registry.py
     reader.py       answers single questions about the served state; former_commits.py those about earlier commits, and
                     former_states.py finds the version of a client that resumes in states before the served one
+    pacing.py       holds changes back for roll-outs; tracks.py says which clients have a candidate
     pipeline.py     the methods that WebSocket connections call
 """

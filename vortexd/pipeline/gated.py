@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import attrs
 import structlog
 
+from ..core.candidate import CandidateKey, plain
 from ..core.errors import RemoteError
 from ..core.model import Config, Files, Key, Tree
 from ..gate.decision import Decision, Kind, Person
@@ -349,8 +350,10 @@ class GatedPublications:
     ) -> tuple[Staged, list[Config]]:
         """Resolve the keys that a state can change. Return them, and those configurations that are to be judged."""
         # The store has the documents of pins. The gate judges the documents without them.
-        pinned = self._store.state.pinned if self._store.state is not None else {}
-        affected = {key: each for key, each in self._store.affected(altered).items() if key not in pinned}
+        # The same holds for roll-outs. A candidate has what its key would have without one.
+        state = self._store.state
+        pinned = state.pinned.keys() | state.stable.keys() if state is not None else frozenset()
+        affected = {plain(key): each for key, each in self._store.affected(altered).items() if key not in pinned}
         keys = {key: each for key, each in affected.items() if self._gate.judges(key)}
         listed = prepared.listing.keys
         own = self._dependencies.altered(altered) | self._unsettled
@@ -542,7 +545,7 @@ class GatedPublications:
 
     def judges_at_first_read(self, key: Key, served: ServedState) -> bool:
         """Return whether a key must be judged when it is read: the publications don't judge it."""
-        if key in served.state.pinned:
+        if key in served.state.pinned or isinstance(key, CandidateKey):
             return False
         return self.is_on and key not in served.listing.keys and self._gate.judges(key)
 

@@ -9,6 +9,8 @@ that the registry knows leave. Only this module adds and drops them, so the thre
     idle        once it is no longer in use: the store keeps it for clients that reconnect, until newer idle keys need
                 the room
 
+The candidate of a key in a roll-out is in use as long as it is held. It is never known and never idle.
+
 Each method leaves all three complete. The caller has nothing to do afterwards, in any order of its calls.
 """
 
@@ -17,6 +19,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Generic, TypeAlias, TypeVar
 
+from ..core.candidate import CandidateKey
 from ..core.model import Change, Config, Key
 from ..core.patterns import Pattern
 from ..settings.history import HistorySettings
@@ -102,6 +105,9 @@ class KeyUsage(Generic[S]):
         is_new = not self.is_known(key)
         self._mains[key] = self._mains.get(key, 0) + 1
         self._idle.pop(key, None)
+        if isinstance(key, CandidateKey):
+            # Patterns never match a candidate.
+            return
         self._registry.appear(key)
         self._match(key)
         if is_new and self._registry.is_matched(key):
@@ -120,6 +126,10 @@ class KeyUsage(Generic[S]):
         if self._mains[key]:
             return
         del self._mains[key]
+        if isinstance(key, CandidateKey):
+            # Its clients have their own key again.
+            self._store.drop(key)
+            return
         if key not in self._existing:
             self._end(key, broadcast)
         self._retire(key)

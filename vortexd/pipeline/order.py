@@ -150,9 +150,9 @@ class Order:
         """Return the generation of a configuration that is served now, or None if it has none.
 
         A key of several labels has none, because each of its labels has an order of its own. A pinned key has none, because
-        its content is that of no publication.
+        its content is that of no publication. Neither has the stable version of a key in a roll-out.
         """
-        if self._numbering is None or config.pinned is not None:
+        if self._numbering is None or config.pinned is not None or config.is_stable:
             return None
         found: Generation | None = None
         for each in reversed(self._labels.get(config.key.label, ())):

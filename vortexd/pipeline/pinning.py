@@ -95,13 +95,24 @@ def parse_pins(
 
 def parse_pin(pin: Pin, limits: FormatSettings, former: Pinned | None = None) -> Pinned:
     """Parse the files of a pin. Blocks."""
-    tree = Tree({str(number): _joined(layers) for number, layers in enumerate(pin.labels) if layers})
+    return Pinned(pin, parse_labels(pin.labels, limits, former.labels if former is not None else None), limits)
+
+
+def parse_labels(
+    labels: Labels, limits: FormatSettings, former: Sequence[Sequence[ParsedFiles]] | None = None
+) -> tuple[tuple[ParsedFiles, ...], ...]:
+    """Parse the files of the labels of one key. Return the layers of each label. Blocks.
+
+    Args:
+        former: The same files, parsed within other limits. If a file exceeds the new limits, its former documents stay.
+    """
+    tree = Tree({str(number): _joined(layers) for number, layers in enumerate(labels) if layers})
     served = None
     if former is not None:
-        labels = {str(number): _together(layers) for number, layers in enumerate(former.labels) if layers}
-        served = ParsedTree(labels, tree.default_label)
+        known = {str(number): _together(layers) for number, layers in enumerate(former) if layers}
+        served = ParsedTree(known, tree.default_label)
     parsed = parse_all(tree, limits, None, served).labels
-    return Pinned(pin, tuple(_layers(parsed.get(str(number))) for number in range(len(pin.labels))), limits)
+    return tuple(_layers(parsed.get(str(number))) for number in range(len(labels)))
 
 
 def resolves_to(pin: Pin, limits: FormatSettings, state: State) -> str | None:

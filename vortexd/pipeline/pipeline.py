@@ -29,6 +29,7 @@ from .registry import Registry
 from .resolution import Resolution
 from .state import State
 from .store import Store
+from .tracks import Tracks
 
 T = TypeVar("T")
 
@@ -59,6 +60,7 @@ class Pipeline:
         reader: Answers single questions.
         collector: Pauses the garbage collector during large subscriptions.
         order: Has the generations, if this server belongs to a cluster.
+        tracks: Says which clients get candidates of roll-outs.
     """
 
     def __init__(
@@ -71,8 +73,10 @@ class Pipeline:
         reader: ConfigReader,
         collector: Collector | None = None,
         order: Order | None = None,
+        tracks: Tracks | None = None,
     ) -> None:
         self._order = order or Order()
+        self._tracks = tracks or Tracks()
         self._store = store
         self._key_usage = key_usage
         self._registry = registry
@@ -98,6 +102,10 @@ class Pipeline:
     async def read(self, key: Key) -> Config:
         """See `ConfigReader.read`."""
         return await self._reader.read(key)
+
+    def track(self, key: Key, instance: str | None, *, wants_candidate: bool = False) -> Key:
+        """See `Tracks.track`."""
+        return self._tracks.track(key, instance, wants_candidate=wants_candidate)
 
     @asynccontextmanager
     async def arriving(self, key: Key) -> AsyncIterator[None]:

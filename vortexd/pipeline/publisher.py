@@ -8,7 +8,7 @@ subscribes or catches up between these steps gets the new state, and the broadca
 """
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -42,6 +42,8 @@ from .registry import Registry
 from .served import ServedState
 from .state import State
 from .store import Staged, Store, stage
+from .tracks import Tracks
+from .trailers import new_trailers
 from .ungated import Admitted, UngatedPublications
 
 if TYPE_CHECKING:
@@ -51,6 +53,8 @@ if TYPE_CHECKING:
 
 if TYPE_CHECKING:
     from ..pins.pin import Pin, Pinned
+    from ..rollouts.rollout import Rollout
+    from .pacing import Pacing, Policy
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -88,6 +92,7 @@ class Publisher:
         gate: Judges publications before their commits, or None.
         accepted: Remembers the states that the gate has accepted, or None.
         on_decision: Called with each decision of the gate, once it is in force. It must not wait.
+        tracks: Says which clients get candidates of roll-outs.
     """
 
     def __init__(
@@ -108,6 +113,7 @@ class Publisher:
         gate: "PublicationGate | None" = None,
         accepted: "Accepted | None" = None,
         on_decision: "Callable[[Decision], None]" = lambda _: None,
+        tracks: Tracks | None = None,
     ) -> None:
         self._formats = formats
         self._order = order or Order()
@@ -138,6 +144,10 @@ class Publisher:
         self._incomplete = trio.Event()
         self._pins: Sequence[Pin] = ()
         self._pinned: Mapping[Key, Pinned] = {}
+        self._tracks = tracks or Tracks()
+        self._policy: Policy | None = None
+        self._retrack: Callable[[Collection[Key]], Awaitable[None]] = _retrack_none
+        self._pacing: Pacing | None = None
 
     @property
     def gated(self) -> "GatedPublications | UngatedPublications":
@@ -204,7 +214,12 @@ class Publisher:
             configs = self._store.configs()
             with self._paused(len(configs)):
                 staged = await self._staged(attrs.evolve(before, state=state), configs)
+                if self._pacing is not None:
+                    staged = await self._pacing.paced(staged, None, {})
                 changed, deliveries, now = await self._commit(staged)
+                if self._pacing is not None:
+                    self._pacing.committed(now)
+                    await self._pacing.settle()
                 changes = len(changed)
                 del staged, configs
                 await _freed(changed)
@@ -224,6 +239,48 @@ class Publisher:
                 self._pins = tuple(pins)
                 await self._pin()
 
+    def pace_by(self, policy: "Policy") -> None:
+        """From now on, pace changes as a policy says. Call it before the first publication."""
+        self._policy = policy
+
+    def retrack_by(self, retrack: Callable[[Collection[Key]], Awaitable[None]]) -> None:
+        """Call a function with the keys whose connections may need another track, and wait until they have it."""
+        self._retrack = retrack
+
+    async def roll_by(self, rollouts: "Sequence[Rollout]") -> None:
+        """Put these roll-outs in force, and no others. When this returns, each connection has its right track."""
+        async with Held(self._publishing):
+            if self._pacing is None and not rollouts:
+                return
+            pacing = self._pacing_made()
+            altered = await pacing.take(rollouts)
+            before = self._store.served
+            if before is None:
+                return
+            if altered:
+                state = attrs.evolve(before.state, published=Moment()).with_stable(pacing.stable)
+                configs = {key: each for key, each in self._store.configs().items() if key in altered}
+                staged = await self._staged(attrs.evolve(before, state=state), configs)
+                changed, deliveries, before = await self._commit(staged)
+                self._metrics.published(len(changed), deliveries)
+            pacing.committed(before)
+            await pacing.settle()
+
+    def _pacing_made(self) -> "Pacing":
+        if self._pacing is None:
+            from .pacing import Pacing
+
+            assert self._policy is not None  # roll-outs come from it
+            parts = self._store, self._key_usage, self._broadcaster, self._tracks, self._policy
+            self._pacing = Pacing(*parts, self._in_thread, lambda keys: self._retrack(keys))
+        return self._pacing
+
+    def _pacing_for(self, trailers: Mapping[str, Sequence[str]]) -> "Pacing | None":
+        """Return what paces a publication, or None if nothing of it can be paced."""
+        if self._pacing is not None or self._policy is None or not (self._policy.is_on or trailers):
+            return self._pacing
+        return self._pacing_made()
+
     async def _pin(self) -> None:
         """Put the pins in force. The gate judges a key that no publication has judged while it was pinned."""
         from .pinning import parse_pins
@@ -239,8 +296,16 @@ class Publisher:
         altered = {key for key in {*former, *self._pinned} if former.get(key) is not self._pinned.get(key)}
         configs = {key: each for key, each in self._store.configs().items() if key in altered}
         served = attrs.evolve(before, state=state)
+        pacing = self._pacing_for({})
+        if pacing is not None:
+            served = await pacing.overlaid(served)
         staged = await self._staged(served, configs, is_withheld=partial(self._is_withheld, lifted, served))
+        if pacing is not None:
+            staged = await pacing.paced(staged, before, {})
         changed, deliveries, now = await self._commit(staged)
+        if pacing is not None:
+            pacing.committed(now)
+            await pacing.settle()
         report_failures(before, now)
         self._metrics.published(len(changed), deliveries)
         if any(key in now.failures and self._is_withheld(lifted, now, key) for key in lifted):
@@ -322,6 +387,10 @@ class Publisher:
         await self._order.settle(tree)
         watch.lap("parse", found.stage_seconds)
         prepared = admitted.served
+        trailers = new_trailers(before.tree if before is not None else None, tree)
+        pacing = self._pacing_for(trailers)
+        if pacing is not None:
+            prepared = await pacing.overlaid(prepared, is_first=before is None)
         existing = prepared.listing.keys
         while self._key_usage.settle():
             await trio.lowlevel.checkpoint()
@@ -335,11 +404,16 @@ class Publisher:
             # The files of the first state live long, too, however few keys are in use.
             with self._paused(len(configs) if before is not None else len(existing)):
                 staged = await self._staged(prepared, configs, early, admitted.ready)
+                if pacing is not None:
+                    staged = await pacing.paced(staged, before, trailers)
                 watch.lap("resolve")
                 # No await comes between the end of keys and the commit.
                 # Remove ended keys first, so that the commit doesn't publish to them.
                 deliveries = self._key_usage.update(existing, self._broadcaster.publish)
                 changed, more, now = await self._commit(staged)
+                if pacing is not None:
+                    pacing.committed(now)
+                    await pacing.settle()
                 self._ready.set()
                 watch.lap("broadcast")
                 report_broken(before, now, self._metrics)
@@ -401,6 +475,7 @@ class Publisher:
         """Return the keys that the store keeps, if they are so few that a thread can stage them right after parsing."""
         if (
             self._gated.is_on
+            or self._pacing is not None
             or before is None
             or len(self._store) > _FEW_KEYS
             or not _is_resolved_alike(before.state, now)
@@ -440,9 +515,9 @@ class Publisher:
         staged = early
         if staged is None:
             if ready is not None:
-                # The gate also judges keys that the store doesn't keep, and what pinned keys would have without their pins.
+                # The gate also judges keys that the store doesn't keep, and what keys would have without pins and roll-outs.
                 used = {key for key in ready.configs if key in configs or key in self._store}
-                ready = ready.only(used - served.state.pinned.keys())
+                ready = ready.only(used - served.state.pinned.keys() - served.state.stable.keys())
                 configs = {key: config for key, config in configs.items() if key not in ready.configs}
             staged = await self._in_thread(stage, served, configs, time.perf_counter, before, unsettled, is_withheld)
         if ready is not None:
@@ -515,6 +590,10 @@ class Publisher:
     async def _in_thread(self, function: Callable[..., T], *args: object) -> T:
         # These are pure functions over immutable values, so an abandoned thread does no harm.
         return await threads.run_sync(function, *args, abandon_on_cancel=True, limiter=self._threads)
+
+
+async def _retrack_none(_: Collection[Key]) -> None:
+    """Do nothing, because there are no connections."""
 
 
 async def _freed(changes: list[Change]) -> None:

@@ -32,7 +32,7 @@ class Resolution:
         self._state = state
         self._before = before
         self._is_same_decryptor = before is not None and before.decryptor is state.decryptor
-        self._has_others = any(each.pinned or each.held for each in (state, before) if each is not None)
+        self._has_others = any(each.pinned or each.held or each.stable for each in (state, before) if each is not None)
         self._parts = Parts()
         self._renewed: dict[str, Renewed | None] = {}
         # The sources that are ready, by the identity of the values in the file, and by name.

@@ -1,8 +1,9 @@
 """The state that keys are resolved from at one moment, as one immutable object.
 
 A `ParsedTree` arrives, and the `Config` of any key leaves. Pure and synchronous. A key that is pinned reads the files of its
-pin instead. A key that the gate holds back reads former files of a label. Both still need their labels: if one of them is gone,
-the key has no configuration.
+pin instead. A key that the gate holds back reads former files of a label. A key in a roll-out reads the files of its stable
+version, and its candidate reads those that the key would read otherwise. All of them still need their labels: if one of them
+is gone, the key has no configuration.
 
 The invariant: a key depends only on the files that it reads. If such a file is broken, its last good content replaces
 it. If there is none, the key can't be resolved. Other keys aren't affected.
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 
+from ..core.candidate import CandidateKey, StableConfig, candidate_of, plain
 from ..core.errors import UnknownLabel
 from ..core.model import OVERRIDES, BrokenFile, Config, Key, Moment, PropertySource
 from ..core.version import encode, version_of
@@ -32,6 +34,11 @@ if TYPE_CHECKING:
 # The files of keys that keep former files, by label.
 Held: TypeAlias = Mapping[str, Mapping[Key, Sequence[ParsedFiles]]]
 
+# The layers of each label of a key, the strongest first.
+Frozen: TypeAlias = Mapping[Key, Sequence[Sequence[ParsedFiles]]]
+
+# All states without a roll-out share it.
+_NO_STABLE: Frozen = MappingProxyType({})
 # All states without a pin share it, and all states without a key that is held back.
 _NO_PINS: "Mapping[Key, Pinned]" = MappingProxyType({})
 _NONE_HELD: Held = MappingProxyType({})
@@ -63,6 +70,7 @@ class State:
         published: When the state was committed.
         pinned: The keys that are pinned, with the files that they read.
         held: For each label, the keys that the gate holds back, with the layers that they read in place of the label's.
+        stable: The keys in roll-outs, with the layers of their stable versions.
     """
 
     labels: Mapping[str, ParsedFiles]
@@ -72,19 +80,24 @@ class State:
     published: Moment = attrs.field(factory=Moment)
     pinned: "Mapping[Key, Pinned]" = _NO_PINS
     held: Held = _NONE_HELD
+    stable: Frozen = _NO_STABLE
 
     @property
     def unpinned(self) -> "State":
-        """The same state without pins. It has the same moment."""
-        return attrs.evolve(self, pinned=_NO_PINS) if self.pinned else self
+        """The same state without pins and roll-outs. It has the same moment."""
+        return attrs.evolve(self, pinned=_NO_PINS, stable=_NO_STABLE) if self.pinned or self.stable else self
 
     def with_pins(self, pinned: "Mapping[Key, Pinned]") -> "State":
         """Return the same state, of the same moment, with these pins."""
         return attrs.evolve(self, pinned=pinned) if self.pinned or pinned else self
 
+    def with_stable(self, stable: Frozen) -> "State":
+        """Return the same state, of the same moment, with the stable versions of these keys."""
+        return attrs.evolve(self, stable=stable) if self.stable or stable else self
+
     def term(self, key: Key) -> "Term | None":
         """Return the term of the pin that serves a key, or None if it isn't pinned or one of its labels is gone."""
-        found = self.pinned.get(key) if self.pinned else None
+        found = self.pinned.get(plain(key)) if self.pinned else None
         return found.pin.term if found is not None and all(label in self.labels for label in key.labels) else None
 
     def resolve(self, key: Key) -> Config:
@@ -127,7 +140,7 @@ class State:
         members = selected.key, version, pieces or body, sources, revision, origin, self.published, reads
         term = self.term(selected.key) if self.pinned else None
         if term is None:
-            return Config(*members)
+            return StableConfig(*members) if selected.key in self.stable else Config(*members)
         from ..core.term import PinnedConfig
 
         return PinnedConfig(*members, pinned=term)
@@ -208,9 +221,16 @@ class State:
             UnknownLabel: There is no such label.
         """
         labels = [self._files(label) for label in key.labels]
+        if isinstance(key, CandidateKey):
+            key = plain(key)
+            stable = None
+        else:
+            stable = self.stable.get(key) if self.stable else None
         pinned = self.pinned.get(key) if self.pinned else None
         if pinned is not None:
             return [list(layers) for layers in pinned.labels]
+        if stable is not None:
+            return [list(layers) for layers in stable]
         if self.held:
             return [list(self.layers_in(label, key)) for label in key.labels]
         return [list(files.layers_for(key)) for files in labels]
@@ -226,7 +246,10 @@ class State:
         return found if found is not None else tuple(self._files(label).layers_for(key))
 
     def is_apart(self, key: Key) -> bool:
-        """Return whether a key reads other files than those of its labels, because of a pin or the gate."""
+        """Return whether a key reads other files than those of its labels, because of a pin, the gate or a roll-out."""
+        if key in self.stable:
+            return True
+        key = plain(key)
         return key in self.pinned or any(key in self.held.get(label, ()) for label in key.labels)
 
     def altered_from(self, before: "State") -> Alterations:
@@ -241,6 +264,8 @@ class State:
             if one is not other:
                 stems.setdefault(label, frozenset())
                 keys.update(key for key in one.keys() | other.keys() if one.get(key) != other.get(key))
+        if self.stable:
+            keys |= {candidate_of(key) for key in keys}
         return Alterations(stems, frozenset(keys))
 
     def _files(self, label: str) -> ParsedFiles:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 
 import attrs
 
+from ..core.candidate import CandidateKey
 from ..core.errors import FormatError, ResolveError, UnknownLabel
 from ..core.model import Change, Config, Key
 from ..resolve.alterations import Alterations
@@ -139,6 +140,7 @@ class Store:
         self._late: dict[Key, None] = {}
         self._has_dropped = False
         self._commits = 0
+        self._candidates: set[Key] = set()
 
     @property
     def served(self) -> ServedState | None:
@@ -182,6 +184,8 @@ class Store:
     def _put(self, key: Key, config: Config | None) -> None:
         """Keep a key with its configuration in the served state."""
         self._entries.setdefault(key, _Entry(None)).config = config
+        if isinstance(key, CandidateKey):
+            self._candidates.add(key)
         self._late[key] = None
         self._settle(key, config)
 
@@ -198,6 +202,7 @@ class Store:
         """Forget a key and its history."""
         self._has_dropped = True
         del self._entries[key]
+        self._candidates.discard(key)
         self._dependencies.discard(key)
         self._unsettled.pop(key, None)
         self._late.pop(key, None)
@@ -250,6 +255,15 @@ class Store:
         if entry is not None and not self.knows(old.key, old.version):
             entry.recall(old, self._settings)
 
+    def remember(self, config: Config) -> None:
+        """Add a configuration that isn't the current one to the history of its key, as the newest former version.
+
+        If the key isn't kept, nothing happens.
+        """
+        entry = self._entry(config.key)
+        if entry is not None and (entry.config is None or entry.config.version != config.version):
+            entry.remember(config, self._settings)
+
     def note(self, key: Key, note: object) -> None:
         """Keep an object for another part, in place of the last one, for as long as the store keeps the key."""
         if (entry := self._entries.get(key)) is not None:
@@ -264,9 +278,13 @@ class Store:
         return key in self._entries
 
     def __iter__(self) -> Iterator[Key]:
+        """Iterate over the keys that clients know. Candidates of roll-outs aren't among them."""
+        if self._candidates:
+            return (key for key in tuple(self._entries) if key not in self._candidates)
         return iter(self._entries)
 
     def __len__(self) -> int:
+        """The number of all keys, including candidates."""
         return len(self._entries)
 
     # Publications, one at a time: `configs` or `affected`, then `stage`, and `commit`.

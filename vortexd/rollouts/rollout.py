@@ -51,6 +51,26 @@ class Plan:
 
 
 @attrs.frozen(slots=True, eq=False)
+class Beginning:
+    """A change of a key that must not reach all clients at once, before its roll-out is recorded.
+
+    Attributes:
+        stable: The version that all instances have now.
+        target: The new version. If it is `stable`, the last roll-out of the key is over.
+        commit, author: As in `Rollout`.
+        labels: The files of the stable version, as in `pins.pin.Pin`.
+    """
+
+    key: Key
+    stable: str
+    target: str
+    commit: str | None
+    author: str | None
+    plan: Plan
+    labels: tuple[tuple[Files, ...], ...]
+
+
+@attrs.frozen(slots=True, eq=False)
 class Rollout:
     """A roll-out, or the stable version of a key whose last one is done.
 
