@@ -463,12 +463,12 @@ async def test_a_restart_without_a_change_begins_nothing() -> None:
     begun_ = whole.policy.beginnings[0]
     after = await restarted(record_of(attrs.evolve(begun_, target=begun_.stable)), "a: 1")
 
-    assert after.both == (1, None)
+    before = after.both
     assert after.policy.beginnings == []
     assert not after.tracks.is_on
     # It is held, so the next change is held back although nobody has asked for the key.
     await after.publisher.publish(tree("a: 2"))
-    assert after.both == (1, 2)
+    assert (before, after.both) == ((1, None), (1, 2))
 
 
 async def test_a_change_of_the_candidate_during_a_restart_begins_again() -> None:
