@@ -22,6 +22,7 @@ Each package says in its __init__.py what arrives, what leaves and what it never
     pipeline/    parse, repair, resolve, store, compare and broadcast: from a Tree to deliveries
     fleet/       which instances have applied which version; pure
     audit/       who changed something at the server, when, from where, and what: a bounded log that all workers share
+    shelf/       records of keys that all workers share, and all nodes of a cluster: pins and roll-outs
     pins/        freezes keys at a document for a while, whatever their sources say
     rollouts/    lets a change of one key reach the named instances in steps, paced by their acknowledgements
     auth/        who is let in, and what they may do: one gate for HTTP, handshakes, subscriptions and deliveries

@@ -17,9 +17,10 @@ from structlog.testing import capture_logs
 from vortexd.core.errors import RemoteError
 from vortexd.core.model import Edits, Files, Key, Origin
 from vortexd.core.term import Term
-from vortexd.pins import file as module
-from vortexd.pins.file import FILE, LOCK, GivenUp, PinsFile, TooLarge, encode, parse
+from vortexd.pins.file import FILE, PINS, PinsFile
 from vortexd.pins.pin import MOST_BYTES, MOST_PINS, Pin
+from vortexd.shelf import file as module
+from vortexd.shelf.file import LOCK, GivenUp, TooLarge, encode, parse
 from vortexd.state import private_files
 
 ORIGIN = Origin("c1", "Ada", "2026-01-01T00:00:00Z")
@@ -130,7 +131,7 @@ def test_a_caller_that_has_given_up_changes_nothing(directory: Path) -> None:
 
 @pytest.mark.parametrize(("less", "is_right"), [(0, True), (1, False)])
 def test_all_pins_together_have_a_limit(directory: Path, less: int, is_right: bool) -> None:
-    file = PinsFile(directory, len(encode([pin()])) - less)
+    file = PinsFile(directory, len(encode(PINS, [pin()])) - less)
     if is_right:
         put(file, pin())
         assert ["p1"] == [each.id for each in file.read()]
@@ -145,13 +146,13 @@ def test_the_limit_is_enough_for_all_pins_with_the_most_bytes() -> None:
     files = Files({"a.yml": b"\xff" * (MOST_BYTES - len("a.yml"))})
     one = pin("p1", "shop", (files,))
     assert MOST_BYTES == one.bytes
-    assert len(encode([one])) * MOST_PINS < module.MAX_BYTES
+    assert len(encode(PINS, [one])) * MOST_PINS < PINS.max_bytes
 
 
 @pytest.mark.parametrize("store", ["", "store 1"])
 @pytest.mark.parametrize("count", [0, 1, 2, 3])
 def test_the_file_is_json_with_one_pin_a_line(count: int, store: str) -> None:
-    content = encode([pin(f"p{number}") for number in range(count)], store)
+    content = encode(PINS, [pin(f"p{number}") for number in range(count)], store)
     found = orjson.loads(content)
     assert ([f"p{number}" for number in range(count)], 1, store) == (
         [each["id"] for each in found["pins"]],
@@ -163,13 +164,13 @@ def test_the_file_is_json_with_one_pin_a_line(count: int, store: str) -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_a_file_with_other_lines_is_read_as_well(count: int, directory: Path) -> None:
-    content = encode([pin(f"p{number}") for number in range(count)], "store 1")
+    content = encode(PINS, [pin(f"p{number}") for number in range(count)], "store 1")
     for other in (
         content,
         orjson.dumps(orjson.loads(content)),
         orjson.dumps(orjson.loads(content), option=orjson.OPT_INDENT_2),
     ):
-        found = parse(other)
+        found = parse(PINS, other)
         assert not isinstance(found, str)
         assert [f"p{number}" for number in range(count)] == [each.id for each in found]
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -180,7 +181,7 @@ def test_a_file_with_other_lines_is_read_as_well(count: int, directory: Path) ->
 def test_pins_are_encoded_and_parsed_one_by_one(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
     """One call for all pins would stop the event loop for a tenth of a second."""
     file, kept = PinsFile(directory), [pin(f"p{number}") for number in range(5)]
-    largest = max(len(encode([each])) for each in kept)
+    largest = max(len(encode(PINS, [each])) for each in kept)
     sizes: list[int] = []
 
     def loads(content: bytes | memoryview) -> Any:
@@ -206,13 +207,13 @@ def test_after_a_large_pin_the_thread_lets_others_run(
     size: int, count: int, monkeypatch: pytest.MonkeyPatch, directory: Path
 ) -> None:
     kept = [attrs.evolve(pin(f"p{number}"), reason="") for number in range(3)]
-    kept = [attrs.evolve(each, reason="x" * (size - len(orjson.dumps(module._pin_members(each))))) for each in kept]
+    kept = [attrs.evolve(each, reason="x" * (size - len(orjson.dumps(PINS.members(each))))) for each in kept]
     pauses: list[float] = []
-    monkeypatch.setattr("vortexd.pins.file.time.sleep", pauses.append)
-    content = encode(kept)
+    monkeypatch.setattr("vortexd.shelf.file.time.sleep", pauses.append)
+    content = encode(PINS, kept)
     assert [0.0005] * 3 * count == pauses
     pauses.clear()
-    assert 3 == len(parse(content))
+    assert 3 == len(parse(PINS, content))
 
     # The last pin is followed by the end of the work.
     assert [0.0005] * 2 * count == pauses
@@ -222,9 +223,9 @@ def test_a_file_that_has_not_changed_is_not_parsed_again(directory: Path, monkey
     mine, other = PinsFile(directory), PinsFile(directory)
     parsed: list[bytes] = []
 
-    def parse_it(content: bytes) -> list[Pin] | str:
+    def parse_it(_: object, content: bytes) -> list[Pin] | str:
         parsed.append(content)
-        return parse(content)
+        return parse(PINS, content)
 
     monkeypatch.setattr(module, "parse", parse_it)
     put(mine, pin("p1"))
@@ -239,7 +240,7 @@ def test_a_file_that_has_not_changed_is_not_parsed_again(directory: Path, monkey
 
 
 def good() -> Any:
-    return orjson.loads(encode([pin()]))
+    return orjson.loads(encode(PINS, [pin()]))
 
 
 def with_(path: str, value: object) -> bytes:
@@ -300,25 +301,25 @@ GARBAGE = [
 @pytest.mark.parametrize(
     "content",
     [
-        encode([pin()]).replace(b"\n]}", b",\n\n]}"),
-        encode([pin()]).replace(b'"id"', b'"id'),
-        encode([pin()]).replace(b"\n]}", b",\n7\n]}"),
-        encode([pin(), pin()]).replace(b",\n", b"\n"),
-        encode([pin()]).replace(b'"format":1,', b""),
-        encode([pin()]).replace(b'"format":1,', b'"format":2,'),
-        encode([pin()])[:-1],
-        encode([pin()])[:-3],
+        encode(PINS, [pin()]).replace(b"\n]}", b",\n\n]}"),
+        encode(PINS, [pin()]).replace(b'"id"', b'"id'),
+        encode(PINS, [pin()]).replace(b"\n]}", b",\n7\n]}"),
+        encode(PINS, [pin(), pin()]).replace(b",\n", b"\n"),
+        encode(PINS, [pin()]).replace(b'"format":1,', b""),
+        encode(PINS, [pin()]).replace(b'"format":1,', b'"format":2,'),
+        encode(PINS, [pin()])[:-1],
+        encode(PINS, [pin()])[:-3],
         b'{"format":1,"pins":[\n]}',
         b'{"format":1,"pins":[\n\n]}',
     ],
 )
 def test_lines_that_are_not_right_are_garbage(content: bytes) -> None:
-    assert isinstance(parse(content), str) or orjson.loads(content)["pins"] == parse(content)
+    assert isinstance(parse(PINS, content), str) or orjson.loads(content)["pins"] == parse(PINS, content)
 
 
 @pytest.mark.parametrize("content", GARBAGE)
 def test_garbage_is_set_aside_with_one_warning(directory: Path, content: bytes) -> None:
-    assert isinstance(parse(content), str)
+    assert isinstance(parse(PINS, content), str)
     file = PinsFile(directory)
     put(file)
     (directory / FILE).write_bytes(content)
@@ -338,8 +339,8 @@ def test_garbage_is_set_aside_with_one_warning(directory: Path, content: bytes) 
 
 
 def test_a_newer_format_is_named(directory: Path) -> None:
-    assert "it has format 2, but this version only reads format 1" == parse(b'{"format":2,"pins":[]}')
-    assert "it isn't a file of pins" == parse(b"7")
+    assert "it has format 2, but this version only reads format 1" == parse(PINS, b'{"format":2,"pins":[]}')
+    assert "it isn't a file of pins" == parse(PINS, b"7")
 
 
 def test_a_second_file_that_is_set_aside_does_not_replace_the_first(directory: Path) -> None:

@@ -17,11 +17,12 @@ from vortexd.aio import threads
 from vortexd.audit import Actor, Outcome
 from vortexd.core.errors import RemoteError
 from vortexd.core.model import Files, Key
-from vortexd.pins.file import FILE, GivenUp, PinsFile
+from vortexd.pins.file import FILE, PinsFile
 from vortexd.pins.keeper import AGAIN, CLOCK, MOST_WAITING, PATIENCE, START_PATIENCE, PinKeeper
 from vortexd.pins.pin import MOST_PINS, Pin
-from vortexd.pins.shelf import DISK_PATIENCE
 from vortexd.process.peers import Answers, Peers
+from vortexd.shelf.file import GivenUp, RecordsFile
+from vortexd.shelf.shelf import DISK_PATIENCE
 
 SHOP, OTHER = Key("shop", "dev", "main"), Key("other", "dev", "main")
 ADA = Actor("ada", "token", "192.0.2.1")
@@ -389,14 +390,14 @@ async def test_a_file_that_can_not_be_read_is_one_warning_and_read_later(
     autojump_clock: MockClock, kept: Kept, directory: Path, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await kept.put()
-    read, failures = PinsFile.read, [OSError(errno.EIO, "I/O error")] * 2
+    read, failures = RecordsFile.read, [OSError(errno.EIO, "I/O error")] * 2
 
-    def failing(file: PinsFile) -> list[Pin]:
+    def failing(file: RecordsFile[Pin]) -> list[Pin]:
         if failures:
             raise failures.pop()
         return read(file)
 
-    monkeypatch.setattr(PinsFile, "read", failing)
+    monkeypatch.setattr(RecordsFile, "read", failing)
     with capture_logs() as logs:
         after = await restarted(directory)
         assert 0 == after.publications.calls

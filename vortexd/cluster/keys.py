@@ -8,7 +8,9 @@ import attrs
 
 from ..settings.cluster import is_node
 
-MEMBERS, ALIVE, HINTS, FLEET, ORDER, PINS = "members/", "alive/", "hints/", "fleet/", "order/", "pins/"
+MEMBERS, ALIVE, HINTS, FLEET, ORDER = "members/", "alive/", "hints/", "fleet/", "order/"
+# Records of keys that all nodes share.
+PINS, ROLLOUTS = "pins/", "rollouts/"
 
 _DIGITS = frozenset("0123456789abcdef")
 
@@ -72,17 +74,18 @@ class Keys:
         """Return whether an entry is the one of the numbered publications of a label."""
         return key.startswith(self.prefix + ORDER)
 
-    def pin(self, name: str) -> str:
-        """The record of a pin, without a lease.
+    def record(self, kind: str, name: str) -> str:
+        """A record of a key, without a lease.
 
         Args:
-            name: As in `pin_of`.
+            kind: PINS or ROLLOUTS.
+            name: As in `record_of`.
         """
-        return f"{self.prefix}{PINS}{name}"
+        return f"{self.prefix}{kind}{name}"
 
-    def pin_of(self, key: str) -> str:
-        """Return the name of the pin that an entry is for: 32 hexadecimal digits. Return "" if it isn't such an entry."""
-        name = key.removeprefix(self.prefix + PINS) if key.startswith(self.prefix + PINS) else ""
+    def record_of(self, kind: str, key: str) -> str:
+        """Return the name of a record of a kind: 32 hexadecimal digits. Return "" if an entry isn't such a record."""
+        name = key.removeprefix(self.prefix + kind) if key.startswith(self.prefix + kind) else ""
         return name if len(name) == 32 and set(name) <= _DIGITS else ""
 
     def summary(self, node: str, number: int) -> str:

@@ -29,7 +29,6 @@ from .generations import Commits, Generations
 from .hints import Hints, Looking
 from .keys import Keys
 from .membership import Membership
-from .pins import SharedPins
 from .published.newest import Newest
 from .published.publisher import Publisher
 from .questions import Questions
@@ -37,6 +36,7 @@ from .quota import PAUSE, OverQuota, Quota
 from .records import SERVING, Member
 from .renewal import Fingerprint, Renewal, has_other_access
 from .roster import Roster
+from .shared_records import PINS, ROLLOUTS, SharedRecords
 from .store_state import StoreState
 from .summary_writer import Counts, SummaryWriter
 from .warnings import RecordWarnings
@@ -118,7 +118,7 @@ class Node:
         self._roster = Roster(self._keys, around.monotonic, self._warnings)
         process = secrets.token_hex(8)
         self._newest = Newest(self._keys, self._warnings)
-        self._pins = SharedPins(self._keys, self._warnings)
+        self._pins, self._rollouts = (SharedRecords(kind, self._keys, self._warnings) for kind in (PINS, ROLLOUTS))
         self._hints = Hints(self._keys, name, process, sources, self._state, self._warnings, around.uniform, around.now)
         record = Member(name, settings.advertise, rfc3339(around.now()), version, SERVING, settings.publish)
         self._membership = (
@@ -209,9 +209,14 @@ class Node:
         return self._generations
 
     @property
-    def pins(self) -> SharedPins:
+    def pins(self) -> SharedRecords:
         """The records of pins that all nodes share."""
         return self._pins
+
+    @property
+    def rollouts(self) -> SharedRecords:
+        """The records of roll-outs that all nodes share."""
+        return self._rollouts
 
     def drain(self) -> None:
         """Tell the other nodes that this one drains. When `run` is cancelled, the node leaves the cluster."""
@@ -355,12 +360,14 @@ class Node:
                     nursery.start_soon(self._summary.run, engine)
                 self._engine = engine
                 self._pins.use(engine)
+                self._rollouts.use(engine)
                 if self._publisher is not None:
                     nursery.start_soon(self._publisher.run, engine)
                 await self._follow(engine)
         finally:
             self._engine = None
             self._pins.use(None)
+            self._rollouts.use(None)
             with trio.CancelScope(shield=True, deadline=trio.current_time() + _FAREWELL), suppress(EngineError):
                 await engine.aclose()
 
@@ -389,6 +396,7 @@ class Node:
                         self._hints.take(batch.events)
                         self._newest.take(batch.events)
                         self._pins.take(batch.events)
+                        self._rollouts.take(batch.events)
                         self._generations.take(batch.events, batch.revision)
                         self._tell_membership()
             except Compacted as error:
@@ -409,6 +417,7 @@ class Node:
         self._hints.read(reading.entries)
         self._newest.read(reading.entries)
         self._pins.read(reading)
+        self._rollouts.read(reading)
         self._generations.read(reading)
         self._tell_membership()
         if self._summary is not None:

@@ -9,9 +9,9 @@ from collections.abc import Iterable
 
 from .engine import ENTRIES, Engine, EngineError, Event, Reading, TooMuch, size_of
 from .keys import MEMBERS, Keys
-from .pins import MOST_PINS, PIN_BYTES
 from .positions import RECORD_BYTES
 from .records import HINT_BYTES, MEMBER_BYTES
+from .shared_records import PINS, ROLLOUTS
 from .summaries import MOST_PARTS, PART_BYTES
 
 # The entries of one node: the record, the hint, the parts of the summary, and last the sign of life and all names.
@@ -19,8 +19,8 @@ NODE_BYTES = MEMBER_BYTES + HINT_BYTES + MOST_PARTS * PART_BYTES + 8_192
 # The entries that belong to no node: almost all of them are the records of labels. So many labels fit with the largest
 # records. With one source a record has about 4 KB, so 16 times as many fit.
 LABELS = 1_024
-# The records of pins are few, and may be large.
-SHARED_BYTES = LABELS * RECORD_BYTES + MOST_PINS * PIN_BYTES
+# The records of pins and roll-outs are few, and may be large.
+SHARED_BYTES = LABELS * RECORD_BYTES + sum(each.most * each.max_bytes for each in (PINS, ROLLOUTS))
 # The numbers of these entries.
 SHARED_ENTRIES, NODE_ENTRIES = 16 * LABELS, MOST_PARTS + 4
 # Nodes that may join between the reading of the member records and that of all entries.

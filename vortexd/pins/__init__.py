@@ -5,7 +5,7 @@ in force leave for the publisher. An end by time leaves, too.
 
     pin.py          the nouns: a pin, its files, and its end; pure
     changes.py      one more pin, and one less; pure
-    file.py         the file of all pins in the state directory, which all workers share
+    file.py         what the file of all pins holds, which all workers share; see the package `shelf`
     keeper.py       puts, lifts and ends pins, and tells the other workers
     late_keeper.py  loads the keeper once there is a pin
 

@@ -25,13 +25,13 @@ from ..core.model import Files, Key
 from ..core.term import Term
 from ..core.text import rfc3339
 from ..process.peers import Peers
+from ..shelf.shelf import Shelf, slow, unavailable
 from .changes import already, with_pin, without_pin
-from .file import PinsFile
+from .file import PINS, PinsFile
 from .pin import Pin
-from .shelf import Shelf, slow, unavailable
 
 if TYPE_CHECKING:
-    from .shared import Records
+    from ..shelf.shared import Records
 
 log = structlog.get_logger()
 
@@ -368,10 +368,10 @@ def _shelf(
     now: Callable[[], float],
     *,
     is_first: bool,
-) -> Shelf:
+) -> Shelf[Pin]:
     if records is None:
-        return Shelf(directory, file)
+        return Shelf(PINS, directory, file)
     # A server without a cluster doesn't load this module.
-    from .shared import ClusterShelf
+    from ..shelf.shared import ClusterShelf
 
-    return ClusterShelf(directory, file, records, changed, is_first=is_first, now=now)
+    return ClusterShelf(PINS, directory, file, records, changed, is_first=is_first, now=now)

@@ -17,9 +17,9 @@ from ..core.model import Files, Key
 from ..process.peers import Peers
 
 if TYPE_CHECKING:
+    from ..shelf.shared import Records
     from .keeper import PinKeeper, Publications
     from .pin import Pin
-    from .shared import Records
 
 # The name of the file of pins, as `file` has it.
 FILE = "pins.json"

@@ -1,40 +1,70 @@
-"""The records of pins that all nodes share: which keys are frozen, in every node of the cluster.
+"""The records of one kind that all nodes share: the pins, or the roll-outs.
 
-Readings and events of the node's watch arrive. The contents of the records leave for `pins.shared`, which knows what they mean.
+Readings and events of the node's watch arrive. The contents of the records leave for `shelf.shared`, which knows what they mean.
 Changes of single records arrive from there, and leave for the store. The invariant: a record is replaced only if it still is
-the one that its replacement was made from. So two people at two nodes can't pin the same key.
+the one that its replacement was made from. So two people at two nodes can't both change one key.
 """
 
 from collections.abc import Callable, Iterable, Mapping
 
+import attrs
 import structlog
 
 from ..core.errors import RemoteError
+from . import keys
 from .engine import Delete, Engine, EngineError, Entry, Event, OutcomeUnknown, Put, Reading, TooLarge, Unmodified
 from .keys import Keys
 from .warnings import RecordWarnings
 
 log = structlog.get_logger()
 
-# The limit of one record. Every worker of every node keeps all records, and etcd takes requests of 1.5 MiB.
-PIN_BYTES = 524_288
-# The most records that count. There are as many as pins, and those that have just ended.
-MOST_PINS = 128
+
+@attrs.frozen
+class RecordKind:
+    """What tells one kind of record apart from another in the store.
+
+    Attributes:
+        noun: What people call a record.
+        prefix: As in `keys`.
+        most: The most records that count. Records that have just ended are among them. Every worker of every node keeps all.
+        max_bytes: The limit of one record. etcd takes requests of 1.5 MiB.
+        not_written: Logs that a record wasn't written. Called with the reason.
+    """
+
+    noun: str
+    prefix: str
+    most: int
+    max_bytes: int
+    not_written: Callable[[str], None]
 
 
-class SharedPins:
-    """Keeps the records of pins, and writes them.
+def _pin_not_written(reason: str) -> None:
+    log.warning("cluster pin not written", reason=reason)
+
+
+def _rollout_not_written(reason: str) -> None:
+    log.warning("cluster roll-out not written", reason=reason)
+
+
+PINS = RecordKind("pin", keys.PINS, 128, 524_288, _pin_not_written)
+ROLLOUTS = RecordKind("roll-out", keys.ROLLOUTS, 256, 131_072, _rollout_not_written)
+
+
+class SharedRecords:
+    """Keeps the records of one kind, and writes them.
 
     Args:
-        keys: The names of the cluster's entries.
+        kind: The kind.
+        names: The names of the cluster's entries.
         warnings: Logs records that are too large.
 
     Attributes:
         store: The identity of the store that was read last, or "". It changes if the store was made anew.
     """
 
-    def __init__(self, keys: Keys, warnings: RecordWarnings) -> None:
-        self._keys = keys
+    def __init__(self, kind: RecordKind, names: Keys, warnings: RecordWarnings) -> None:
+        self._kind = kind
+        self._keys = names
         self._warnings = warnings
         self._entries: dict[str, Entry] = {}
         self.store = ""
@@ -68,7 +98,7 @@ class SharedPins:
         """Take the events of a watch."""
         is_changed = False
         for event in events:
-            name = self._keys.pin_of(event.key)
+            name = self._keys.record_of(self._kind.prefix, event.key)
             if not name:
                 continue
             is_changed = True
@@ -81,13 +111,13 @@ class SharedPins:
             self._changed()
 
     def _put(self, entry: Entry) -> None:
-        name = self._keys.pin_of(entry.key)
+        name = self._keys.record_of(self._kind.prefix, entry.key)
         if not name:
             return
-        if len(entry.value) > PIN_BYTES:
-            self._warnings.unusable(entry.key, f"it is longer than {PIN_BYTES} bytes")
-        elif name not in self._entries and len(self._entries) >= MOST_PINS:
-            self._warnings.unusable(entry.key, f"there are more than {MOST_PINS} pins")
+        if len(entry.value) > self._kind.max_bytes:
+            self._warnings.unusable(entry.key, f"it is longer than {self._kind.max_bytes} bytes")
+        elif name not in self._entries and len(self._entries) >= self._kind.most:
+            self._warnings.unusable(entry.key, f"there are more than {self._kind.most} {self._kind.noun}s")
         else:
             self._entries[name] = entry
             self._warnings.usable(entry.key)
@@ -114,19 +144,20 @@ class SharedPins:
             raise _unavailable("nothing has changed")
         if (before.value if before is not None else None) != expected:
             return False
-        if content is not None and len(content) > PIN_BYTES:
-            raise _too_large()
-        key = self._keys.pin(name)
+        if content is not None and len(content) > self._kind.max_bytes:
+            raise _too_large(self._kind.max_bytes)
+        key = self._keys.record(self._kind.prefix, name)
         write = Delete(key) if content is None else Put(key, content)
         try:
             done = await engine.commit([write], [Unmodified(key, before.modified if before is not None else 0)])
         except TooLarge:
-            raise _too_large() from None
+            raise _too_large(self._kind.max_bytes) from None
         except OutcomeUnknown as error:
-            log.warning("cluster pin not written", reason=str(error))
-            raise _unavailable("the pin may be changed or not; see the list of pins") from None
+            self._kind.not_written(str(error))
+            noun = self._kind.noun
+            raise _unavailable(f"the {noun} may be changed or not; see the list of {noun}s") from None
         except EngineError as error:
-            log.warning("cluster pin not written", reason=str(error))
+            self._kind.not_written(str(error))
             raise _unavailable("nothing has changed") from None
         if done.is_done:
             # The event that follows says the same.
@@ -148,8 +179,8 @@ def _unavailable(consequence: str) -> RemoteError:
     return RemoteError(f"the cluster's store can't be used now, and {consequence}", 503, {"Retry-After": "1"})
 
 
-def _too_large() -> RemoteError:
+def _too_large(max_bytes: int) -> RemoteError:
     return RemoteError(
-        f"the files that this key reads are too large for a cluster: its store takes at most {PIN_BYTES} bytes of them",
+        f"the files that this key reads are too large for a cluster: its store takes at most {max_bytes} bytes of them",
         413,
     )

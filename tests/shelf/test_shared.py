@@ -16,11 +16,12 @@ from tests.pins.test_keeper import ADA, LABELS, OTHER, SHOP, FakePeers, FakePubl
 from vortexd.aio import threads
 from vortexd.core.errors import RemoteError
 from vortexd.core.model import Key
-from vortexd.pins import shared as module
-from vortexd.pins.file import PinsFile, encode
+from vortexd.pins.file import PINS, PinsFile
 from vortexd.pins.keeper import CLUSTER_PATIENCE, PinKeeper
 from vortexd.pins.pin import MOST_PINS, Pin
-from vortexd.pins.shared import ATTEMPTS, PATIENCE, ClusterPins, name_of
+from vortexd.shelf import shared as module
+from vortexd.shelf.file import encode
+from vortexd.shelf.shared import ATTEMPTS, PATIENCE, ClusterRecords, name_of
 
 
 class Store:
@@ -398,10 +399,10 @@ async def _after(seconds: float, do: Callable[[], None]) -> None:
 # The records.
 
 
-def cluster(records: Mapping[str, bytes]) -> ClusterPins:
+def cluster(records: Mapping[str, bytes]) -> ClusterRecords[Pin]:
     store = Store()
     store.records = dict(records)
-    return ClusterPins(store.node(), lambda: None)
+    return ClusterRecords(PINS, store.node(), lambda: None)
 
 
 @pytest.mark.parametrize(
@@ -409,19 +410,19 @@ def cluster(records: Mapping[str, bytes]) -> ClusterPins:
     [
         (name_of(SHOP), b"garbage", "it isn't a file of pins"),
         (name_of(SHOP), b'{"format": 2, "pins": []}', "it has format 2, but this version only reads format 1"),
-        (name_of(SHOP), encode([]), "it isn't the record of one pin"),
-        (name_of(SHOP), encode([pin(), pin(OTHER)]), "it isn't the record of one pin"),
-        (name_of(OTHER), encode([pin()]), "it isn't the record of one pin"),
+        (name_of(SHOP), encode(PINS, []), "it isn't the record of one pin"),
+        (name_of(SHOP), encode(PINS, [pin(), pin(OTHER)]), "it isn't the record of one pin"),
+        (name_of(OTHER), encode(PINS, [pin()]), "it isn't the record of one pin"),
     ],
 )
 async def test_a_record_that_cant_be_used_is_passed_over_and_logged_once(
     name: str, content: bytes, reason: str
 ) -> None:
     third = Key("third", "p", "l")
-    found = cluster({name: content, name_of(third): encode([pin(third)])})
+    found = cluster({name: content, name_of(third): encode(PINS, [pin(third)])})
     with capture_logs() as logs:
-        pins = await found.pins()
-        await found.pins()
+        pins = await found.all()
+        await found.all()
 
     assert [each.key for each in pins or ()] == [third]
     assert [(each["event"], each["record"], each["reason"]) for each in logs] == [
@@ -430,8 +431,8 @@ async def test_a_record_that_cant_be_used_is_passed_over_and_logged_once(
 
 
 async def test_a_known_record_keeps_its_object() -> None:
-    found = cluster({name_of(SHOP): encode([pin()])})
-    first, second = await found.pins(), await found.pins()
+    found = cluster({name_of(SHOP): encode(PINS, [pin()])})
+    first, second = await found.all(), await found.all()
 
     assert first is not None
     assert second is not None
@@ -440,8 +441,8 @@ async def test_a_known_record_keeps_its_object() -> None:
 
 async def test_pins_are_in_the_order_in_which_they_were_put() -> None:
     late, early = pin(OTHER, "a"), pin(SHOP, "b")
-    records = {name_of(each.key): encode([each]) for each in (late, early)}
-    found = await cluster(records).pins()
+    records = {name_of(each.key): encode(PINS, [each]) for each in (late, early)}
+    found = await cluster(records).all()
 
     # Both have the same time, so their ids decide.
     assert [each.id for each in found or ()] == ["a", "b"]
@@ -451,8 +452,8 @@ async def test_no_more_pins_are_brought_along_than_may_be() -> None:
     keys = [Key(f"a{number}", "p", "l") for number in range(MOST_PINS)]
     pins = [pin(key, str(key)) for key in keys]
 
-    assert module._with_if_free(pin(), pins) == pins
-    assert len(module._with_if_free(pin(), pins[1:])) == MOST_PINS
+    assert module._with_if_free(PINS, pin(), pins) == pins
+    assert len(module._with_if_free(PINS, pin(), pins[1:])) == MOST_PINS
 
 
 def test_a_name_is_made_of_the_whole_key() -> None:

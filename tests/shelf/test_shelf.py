@@ -15,9 +15,9 @@ from vortexd.aio import threads
 from vortexd.core.errors import RemoteError
 from vortexd.core.model import Files, Key
 from vortexd.core.term import Term
-from vortexd.pins.file import PinsFile
+from vortexd.pins.file import PINS, PinsFile
 from vortexd.pins.pin import Pin
-from vortexd.pins.shelf import DISK_PATIENCE, Shelf
+from vortexd.shelf.shelf import DISK_PATIENCE, Shelf
 
 PIN = Pin(
     "x", Key("shop", "dev", "main"), "0" * 16, None, "why", "ada", Term(1.0, None), ((Files({"shop.yml": b"a: 1"}),),)
@@ -28,7 +28,7 @@ def added(pins: Sequence[Pin]) -> Sequence[Pin]:
     return [*pins, PIN]
 
 
-async def refused(shelf: Shelf, change: Callable[[Sequence[Pin]], Sequence[Pin]] = added) -> tuple[int, str]:
+async def refused(shelf: Shelf[Pin], change: Callable[[Sequence[Pin]], Sequence[Pin]] = added) -> tuple[int, str]:
     with pytest.raises(RemoteError) as caught:
         await shelf.write(change)
     return caught.value.status, caught.value.reason
@@ -43,18 +43,18 @@ def hanging(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_what_is_written_is_read_by_another_shelf(tmp_path: Path) -> None:
-    written = await Shelf(tmp_path / "pins").write(added)
-    read = await Shelf(tmp_path / "pins").read()
+    written = await Shelf(PINS, tmp_path / "pins").write(added)
+    read = await Shelf(PINS, tmp_path / "pins").read()
 
     assert [each.id for each in written] == [each.id for each in read or ()] == ["x"]
 
 
 async def test_what_a_server_has_counts_at_once(tmp_path: Path) -> None:
-    assert Shelf(tmp_path / "pins").is_known
+    assert Shelf(PINS, tmp_path / "pins").is_known
 
 
 async def test_without_a_file_there_are_no_pins(tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path / "pins")
+    shelf = Shelf(PINS, tmp_path / "pins")
     shelf.is_outdated = True
 
     assert await shelf.read() == []
@@ -62,7 +62,7 @@ async def test_without_a_file_there_are_no_pins(tmp_path: Path) -> None:
 
 
 async def test_without_a_state_directory_nothing_is_read_and_a_change_is_refused() -> None:
-    shelf = Shelf(None)
+    shelf = Shelf(PINS, None)
     read, (status, reason) = await shelf.read(), await refused(shelf)
 
     assert read is None
@@ -70,7 +70,7 @@ async def test_without_a_state_directory_nothing_is_read_and_a_change_is_refused
 
 
 async def test_a_change_that_refuses_changes_nothing(tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path / "pins")
+    shelf = Shelf(PINS, tmp_path / "pins")
 
     def refuse(_: Sequence[Pin]) -> Sequence[Pin]:
         raise RemoteError("taken", 409)
@@ -83,7 +83,7 @@ async def test_a_change_that_refuses_changes_nothing(tmp_path: Path) -> None:
 
 async def test_a_file_that_cant_be_read_is_one_warning_and_tried_again(tmp_path: Path) -> None:
     (tmp_path / "pins").write_text("no directory")
-    shelf = Shelf(tmp_path / "pins")
+    shelf = Shelf(PINS, tmp_path / "pins")
     with capture_logs() as logs:
         first, second = await shelf.read(), await shelf.read()
     is_outdated = shelf.is_outdated
@@ -96,7 +96,7 @@ async def test_a_file_that_cant_be_read_is_one_warning_and_tried_again(tmp_path:
 
 
 async def test_after_a_success_the_next_failure_is_logged_again(tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path / "pins")
+    shelf = Shelf(PINS, tmp_path / "pins")
     with capture_logs() as logs:
         shelf.warn_unread("one")
         await shelf.read()
@@ -109,7 +109,7 @@ async def test_a_full_disk_refuses_the_change(tmp_path: Path, monkeypatch: pytes
     def full(*_: Any) -> None:
         raise OSError(28, os.strerror(28))
 
-    shelf = Shelf(tmp_path / "pins")
+    shelf = Shelf(PINS, tmp_path / "pins")
     monkeypatch.setattr(os, "fsync", full)
     status, reason = await refused(shelf)
 
@@ -119,7 +119,7 @@ async def test_a_full_disk_refuses_the_change(tmp_path: Path, monkeypatch: pytes
 
 
 async def test_a_disk_that_hangs_ends_in_time(hanging: None, autojump_clock: MockClock, tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path / "pins")
+    shelf = Shelf(PINS, tmp_path / "pins")
     began = trio.current_time()
     found = await refused(shelf)
 
@@ -136,7 +136,7 @@ async def test_a_change_that_is_given_up_never_happens(tmp_path: Path, monkeypat
             given_up.set()
             return super().change(change, given_up)
 
-    shelf = Shelf(None, Slow(tmp_path / "pins"))
+    shelf = Shelf(PINS, None, Slow(tmp_path / "pins"))
     status, reason = await refused(shelf)
 
     assert (status, reason) == (503, f"the disk didn't answer within {DISK_PATIENCE:g} s")
