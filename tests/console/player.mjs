@@ -101,6 +101,7 @@ async function played({ patterns, steps }) {
     }
     await happened();
     const waits = [...timers.values()].map(({ delay }) => delay);
+    if (events.some(({ end }) => end) && !waits.length) throw new Error("it may come back, but has set no timer for that");
     outcomes.push({
       events: events.map((each) =>
         "end" in each ? { expect: { end: { return: each.end, after_ms: each.end ? waits[0] || null : null } } } : each,

@@ -889,8 +889,9 @@ class Watch {
   }
 
   #schedule() {
-    clearTimeout(this.#timer);
+    // Without a conversation, the timer is that of the next attempt to connect.
     if (this.#conversation === null) return;
+    clearTimeout(this.#timer);
     this.#timer = setTimeout(
       () => {
         this.#happen(this.#conversation?.tick(seconds()) ?? []);
