@@ -345,6 +345,7 @@ const HEARTBEAT = 40;
 const [RESYNC_RATE, RESYNC_BURST, MOST_RESYNCS, RESYNC_PAUSE, RESYNC_PATIENCE] = [0.9, 8, 3, 1, 10];
 // One heartbeat may precede the first snapshots, but not two.
 const FENCE = 2;
+const INCOMPLETE = "the server sent an incomplete message";
 
 /** The client's state between connections. */
 export class Held {
@@ -374,6 +375,7 @@ export class Conversation {
   #unconfirmed;
   // The keys whose acknowledgement this server already has, or for which there is none.
   #acknowledged = new Set();
+  #mayAcknowledge = true;
   #heartbeats;
   #outgoing = [];
   reconnectAfterMs = null;
@@ -421,7 +423,7 @@ export class Conversation {
 
   #sendAck(key) {
     this.#acknowledged.add(key);
-    this.#send("ack", { ...this.#held.acks.get(key), ...parts(key) });
+    if (this.#mayAcknowledge) this.#send("ack", { ...this.#held.acks.get(key), ...parts(key) });
   }
 
   /** Process one message. If the server breaks the protocol, the result is an event of the type "over". */
@@ -451,19 +453,19 @@ export class Conversation {
         this.#heartbeats = 0;
         break;
       case "unsubscribed":
-        return this.#unsubscribed(plain(message.get("patterns")));
+        return this.#unsubscribed(message.get("patterns"));
       case "connection_closing":
         this.reconnectAfterMs = milliseconds(message, "reconnect_after_ms");
         break;
       case "error":
-        return [{ type: "refused", code: String(message.get("code")), message: String(message.get("message")) }];
+        return this.#refused(message.get("code"), message.get("message"));
     }
     return [];
   }
 
   #state(type, message, now) {
     const names = ["app", "profile", "label"].map((name) => message.get(name));
-    if (!names.every((each) => typeof each === "string")) return [over("the server sent an incomplete message")];
+    if (!names.every((each) => typeof each === "string")) return [over(INCOMPLETE)];
     const key = names.join(":");
     if (!this.#hasBegun) {
       // The first state belongs to the main subscription, by whatever name the server now calls it.
@@ -530,8 +532,18 @@ export class Conversation {
     return events;
   }
 
+  #refused(code, message) {
+    if (typeof code !== "string" || typeof message !== "string") return [over(INCOMPLETE)];
+    // This answers `subscribe`: the server may no longer know which keys the patterns matched.
+    if (code === "FORBIDDEN" && this.#heartbeats === null) this.#heartbeats = 0;
+    // This answers an ack. If the client went on, the server would close the connection for good (realtime.errors_per_minute).
+    else if (code === "FORBIDDEN") this.#mayAcknowledge = false;
+    return [{ type: "refused", code, message }];
+  }
+
   #unsubscribed(texts) {
-    const lost = (Array.isArray(texts) ? texts : []).filter((text) => this.#patterns.delete(text));
+    if (!Array.isArray(texts) || !texts.every((each) => typeof each === "string")) return [over(INCOMPLETE)];
+    const lost = texts.filter((text) => this.#patterns.delete(text));
     if (!lost.length) return [];
     const kept = [...this.#patterns];
     const ended = [...this.#held.others.keys()].filter((key) => !kept.some((pattern) => matches(pattern, key)));
