@@ -121,6 +121,17 @@ class Pacing:
         """The keys that are paced, with the layers of their stable versions."""
         return {key: each.layers for key, each in self._paced.items()}
 
+    def candidate_files(self, key: Key) -> tuple[str, tuple[tuple[Files, ...], ...]] | None:
+        """Return the version of a key's candidate, and the files that it is made of. None if the key isn't paced.
+
+        Raises:
+            FormatError, ResolveError, UnknownLabel: They can't be told apart from others.
+        """
+        found, state = self._store.find(candidate_of(key)), self._store.state
+        if key not in self._paced or found is None or state is None:
+            return None
+        return found.version, files_of(state.layers(candidate_of(key)), key)
+
     # Publications: `overlaid`, then `paced` with the staged publication, and `committed` after the commit.
 
     async def overlaid(self, served: ServedState, *, is_first: bool = False) -> ServedState:

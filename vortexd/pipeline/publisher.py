@@ -21,7 +21,7 @@ from ..aio import threads
 from ..aio.collector import Collector
 from ..aio.locks import Held
 from ..core.errors import RemoteError
-from ..core.model import Change, Config, Good, Key, Moment, Past, PropertySource, Tree
+from ..core.model import Change, Config, Files, Good, Key, Moment, Past, PropertySource, Tree
 from ..encryption.decryptor import Decryptor
 from ..gate.opening import open_gate
 from ..observe.metrics import Metrics
@@ -265,6 +265,10 @@ class Publisher:
                 self._metrics.published(len(changed), deliveries)
             pacing.committed(before)
             await pacing.settle()
+
+    def candidate_files(self, key: Key) -> tuple[str, tuple[tuple[Files, ...], ...]] | None:
+        """See `Pacing.candidate_files`."""
+        return self._pacing.candidate_files(key) if self._pacing is not None else None
 
     def _pacing_made(self) -> "Pacing":
         if self._pacing is None:

@@ -19,6 +19,7 @@ from .cluster import ClusterSettings, cluster_conflicts
 from .encryption import EncryptionSettings
 from .gate import GateSettings, gate_conflicts
 from .log import LogSettings
+from .rollout import RolloutSettings, rollout_conflicts
 from .root import SECTIONS, TABLES, Settings
 from .server import parse_address
 from .source import Kinds, SourceSettings, default_kind, first_of
@@ -89,7 +90,8 @@ def examine(
 def _structured(table: Mapping[str, Any], kinds: Kinds) -> tuple[Settings | None, list[Problem]]:
     hooks: Hooks = {
         tuple[SourceSettings, ...]: partial(_sources_hook, kinds),
-        tuple[GateSettings, ...]: _gates_hook,
+        tuple[GateSettings, ...]: partial(_tables_hook, GateSettings),
+        tuple[RolloutSettings, ...]: partial(_tables_hook, RolloutSettings),
         Mapping[str, str]: _flat_hook,
         **{attrs.fields_dict(kind)["kind"].type: _kind_hook(kinds, name) for name, kind in kinds.items()},
     }
@@ -263,9 +265,9 @@ def _sources_hook(kinds: Kinds, converter: "cattrs.Converter", field: "attrs.Att
     return list_hook(wanted, lambda value: converter.structure(value, _kind_of(value, kinds)))
 
 
-def _gates_hook(converter: "cattrs.Converter", field: "attrs.Attribute[Any]") -> Hook:
+def _tables_hook(kind: type, converter: "cattrs.Converter", field: "attrs.Attribute[Any]") -> Hook:
     wanted = f"an array of tables, headed [[{field.name}]]"
-    return list_hook(wanted, lambda value: converter.structure(value, GateSettings))
+    return list_hook(wanted, lambda value: converter.structure(value, kind))
 
 
 def _kind_hook(kinds: Kinds, own: str) -> Callable[["cattrs.Converter", "attrs.Attribute[Any]"], Hook]:
@@ -296,10 +298,11 @@ def _across(table: Mapping[str, Any], kinds: Kinds, *, needs_source: bool) -> It
             if isinstance(source, dict):
                 conflicts = _kind_of(source, kinds).conflicts(source)
                 yield from ((f"source[{index}].{name}", problem) for name, problem in conflicts)
-    gates = table.get("gate", [])
-    for index, gate in enumerate(gates if isinstance(gates, list) else []):
-        if isinstance(gate, dict):
-            yield from ((f"gate[{index}].{name}", problem) for name, problem in gate_conflicts(gate))
+    for title, conflicts_of in (("gate", gate_conflicts), ("rollout", rollout_conflicts)):
+        several = table.get(title, [])
+        for index, each in enumerate(several if isinstance(several, list) else []):
+            if isinstance(each, dict):
+                yield from ((f"{title}[{index}].{name}", problem) for name, problem in conflicts_of(each))
     cluster = table.get("cluster", {})
     if isinstance(cluster, dict):
         yield from ((f"cluster.{name}", problem) for name, problem in cluster_conflicts(cluster))

@@ -26,6 +26,7 @@ from .http import HttpSettings
 from .log import LogSettings
 from .monitor import MonitorSettings
 from .realtime import RealtimeSettings
+from .rollout import RolloutSettings
 from .server import ServerSettings
 from .source import SourceSettings
 from .tls import TlsSettings
@@ -67,6 +68,11 @@ class Settings:
         doc="The rules that a new configuration must keep before vortexd publishes it. If a key breaks a rule, vortexd "
         "holds back its label, and keeps serving the former state. There may be several gates; a key must pass all that "
         "name its application.",
+    )
+    rollout: tuple[RolloutSettings, ...] = setting(
+        (),
+        doc="Changes that reach the named instances of an application in steps. Each step waits until they have "
+        "acknowledged the new version. If one rejects it, all get the old version back. There may be several roll-outs.",
     )
     formats: FormatSettings = attrs.field(
         factory=FormatSettings,
@@ -136,7 +142,7 @@ SECTIONS: Mapping[str, type] = {
     field.name: kind for field in attrs.fields(Settings) if attrs.has(kind := type(getattr(Settings(), field.name)))
 }
 # The class of each section that may occur several times, beside [[source]], by name.
-TABLES: Mapping[str, type] = {"gate": GateSettings}
+TABLES: Mapping[str, type] = {"gate": GateSettings, "rollout": RolloutSettings}
 # Settings that only a restart applies, as section.name: another process shares them, or connected clients rely on them.
 RESTART = frozenset(
     f"{title}.{field.name}"
