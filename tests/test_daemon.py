@@ -222,7 +222,9 @@ def test_what_instances_have_acknowledged_and_the_audit_log_are_never_served(mon
     for memory in (Path("/s/remembered"), None):
         daemon.run(Settings(), lambda _: None, memory=memory)
 
-    assert [["/s/remembered", "/s/fleet", "/s/audit", "/s/accepted", "/s/pins"], []] == [each.own for each in found]
+    assert [["/s/remembered", "/s/fleet", "/s/audit", "/s/accepted", "/s/pins", "/s/rollouts"], []] == [
+        each.own for each in found
+    ]
     assert [Path("/s/audit"), None] == [each.audit for each in found]
     assert [Path("/s/accepted"), None] == [each.accepted for each in found]
 

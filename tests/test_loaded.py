@@ -165,7 +165,12 @@ LATE = [
     "vortexd.shelf.shelf",
     # For a roll-out.
     "vortexd.pipeline.pacing",
-    "vortexd.rollouts",
+    "vortexd.rollouts.changes",
+    "vortexd.rollouts.counts",
+    "vortexd.rollouts.file",
+    "vortexd.rollouts.keeper",
+    "vortexd.rollouts.plan",
+    "vortexd.rollouts.progress",
     "vortexd.rollouts.rollout",
     # Commands that don't serve.
     "vortexd.cli.commands",

@@ -44,6 +44,7 @@ from vortexd.settings.file import own_files
 from vortexd.settings.formats import FormatSettings
 from vortexd.settings.gate import GateSettings
 from vortexd.settings.http import HttpSettings
+from vortexd.settings.rollout import RolloutSettings
 from vortexd.settings.root import RESTART, Settings, reloaded
 from vortexd.source.composite import Sources
 from vortexd.source.files.settings import FilesSettings
@@ -84,10 +85,10 @@ def other(section: Any) -> Any:
 
 
 def sections(settings: Settings) -> Iterator[tuple[str, Any]]:
-    """Every section, and every source by its number; [overrides] has no keys of its own. [[gate]] has a test of its own."""
+    """Every section, and every source by its number; [overrides] has no keys of its own. [[gate]] and [[rollout]] have tests of their own."""
     for field in attrs.fields(Settings):
         section = getattr(settings, field.name)
-        if field.name in ("overrides", "gate"):
+        if field.name in ("overrides", "gate", "rollout"):
             continue
         if field.name == "source":
             yield from ((f"source {number}", each) for number, each in enumerate(section))
@@ -557,6 +558,15 @@ async def test_other_rules_of_the_gate_are_in_force_and_the_same_rules_change_no
         await run_part(part, NewSettings(Settings(), Settings(), files, rules))
 
     assert [other, ()] == judged
+
+
+async def test_other_rules_of_roll_outs_are_in_force(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    daemon = Daemon(Settings(), tmp_path, monkeypatch)
+    before = daemon.parts.rollouts.is_on
+    daemon.file = attrs.evolve(Settings(), rollout=(RolloutSettings(),))
+    await daemon.reload.reload()
+
+    assert (before, daemon.parts.rollouts.is_on) == (False, True)
 
 
 async def test_a_schema_that_cannot_be_used_is_refused_with_its_line(

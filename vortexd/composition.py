@@ -9,6 +9,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -80,6 +81,7 @@ from .reload import (
     Taken,
     pages_of,
 )
+from .rollouts.late_keeper import LateRolloutKeeper
 from .settings.auth import AuthSettings
 from .settings.cluster import node_name
 from .settings.file import own_files
@@ -117,6 +119,7 @@ class Process:
         audit: The directory of the audit log, which all workers share, or None if it is only in memory.
         accepted: Where the server keeps the states that the gate has accepted, or None if it keeps no state.
         pins: The directory of the pins, which all workers share, or None if keys can't be pinned.
+        rollouts: The directory of the roll-outs, which all workers share, or None if there can't be any.
         trace: Called with each publication; None if tracing is off.
     """
 
@@ -129,6 +132,7 @@ class Process:
     audit: Path | None = None
     accepted: Path | None = None
     pins: Path | None = None
+    rollouts: Path | None = None
 
 
 @attrs.frozen(eq=False)
@@ -162,6 +166,7 @@ class Parts:
         audit: The audit log, which writes the gate's decisions in a task of its own.
         stand_in: Serves the published state until the sources have been read; None unless this node publishes.
         pins: Keeps the pins.
+        rollouts: Keeps the roll-outs.
     """
 
     in_force: InForce
@@ -181,6 +186,7 @@ class Parts:
     stand_in: "StandIn | None"
     audit: Audit
     pins: LatePinKeeper
+    rollouts: LateRolloutKeeper
 
     @property
     def publish(self) -> Publish:
@@ -191,11 +197,15 @@ class Parts:
 
     @property
     def publish_here(self) -> Publish:
-        """Publishes a tree at this server. In a cluster, the first publication waits a limited time for the cluster's pins."""
+        """Publishes a tree at this server.
+
+        In a cluster, the first publication waits a limited time for the cluster's pins and roll-outs.
+        """
         return self.stages.publisher.publish if self.cluster is None else self._publish_pinned
 
     async def _publish_pinned(self, tree: Tree) -> None:
         await self.pins.wait_known()
+        await self.rollouts.wait_known()
         await self.stages.publisher.publish(tree)
 
     def _served_tree(self) -> Tree | None:
@@ -231,6 +241,9 @@ def build(settings: Settings, files: NamedFiles, read: Callable[[], Settings], p
     records = cluster.pins if cluster is not None else None
     pins = LatePinKeeper(stages.publisher, process.pins, audit, process.peers, time.time, records)
     metrics.watch_pins(lambda: pins.totals)
+    fleet = FleetPages(stages.fleet, stages.reader, time.time, process.peers, cluster)
+    rollouts = _rollouts(settings, stages, process, audit, fleet, cluster)
+    metrics.watch_rollouts(lambda: rollouts.totals)
     monitor = Monitor(
         stages.sources,
         settings.monitor,
@@ -251,7 +264,9 @@ def build(settings: Settings, files: NamedFiles, read: Callable[[], Settings], p
             consequence="any client that reaches the server can push commits to a repository",
             remedy="set auth.tokens, or push = false",
         )
-    routes = _routes(in_force, stages, metrics, gate, keyring, websockets, monitor, process.peers, cluster, audit, pins)
+    routes = _routes(
+        in_force, stages, metrics, gate, keyring, websockets, monitor, process.peers, cluster, audit, pins, fleet
+    )
     app = create_app(
         routes,
         metrics,
@@ -280,6 +295,7 @@ def build(settings: Settings, files: NamedFiles, read: Callable[[], Settings], p
         Resolution(keyring, stages.publisher),
         Parsing(stages.publisher),
         Gating(stages.publisher, rules),
+        Taken(lambda new: new.settings.rollout, rollouts.replace),
     ]
     if cluster is not None:
         parts.append(Taken(lambda new: new.settings.cluster, cluster.replace))
@@ -309,7 +325,25 @@ def build(settings: Settings, files: NamedFiles, read: Callable[[], Settings], p
         _stand_in(settings, stages.sources, cluster),
         audit,
         pins,
+        rollouts,
     )
+
+
+def _rollouts(
+    settings: Settings, stages: Stages, process: Process, audit: Audit, fleet: FleetPages, cluster: "Node | None"
+) -> LateRolloutKeeper:
+    """Make the keeper of roll-outs, which decides which changes are paced."""
+    drives = partial(_drives, process.peers, cluster)
+    records = cluster.rollouts if cluster is not None else None
+    parts = audit, process.peers, drives, time.time, settings.rollout, records
+    rollouts = LateRolloutKeeper(stages.publisher, process.rollouts, fleet, *parts)
+    stages.publisher.pace_by(rollouts)
+    return rollouts
+
+
+def _drives(peers: Peers, cluster: "Node | None") -> bool:
+    """Return whether this process takes the steps of roll-outs: the first worker, and in a cluster that of the leader."""
+    return peers.number == 0 if cluster is None else cluster.fence is not None
 
 
 def _record(audit: Audit, decision: "Decision", worker: int) -> None:
@@ -475,8 +509,8 @@ def _routes(
     cluster: "Node | None",
     audit: Audit,
     pins: LatePinKeeper,
+    fleet: FleetPages,
 ) -> Routes:
-    fleet = FleetPages(stages.fleet, stages.reader, time.time, peers, cluster)
     rollbacks = RollBacks(
         stages.store,
         stages.reader,

@@ -27,7 +27,13 @@ from .process import imports, systemd
 from .process.late_signals import LateSignals
 from .process.peers import Peers, WorkerSlot
 from .settings.root import Settings
-from .settings.state_directory import accepted_directory, audit_directory, fleet_directory, pins_directory
+from .settings.state_directory import (
+    accepted_directory,
+    audit_directory,
+    fleet_directory,
+    pins_directory,
+    rollouts_directory,
+)
 
 log = structlog.get_logger()
 
@@ -79,10 +85,12 @@ def run(
     files = load_named_files(settings, bound_addresses(settings, inherited), os.environ)
     notifier = peers.notifier or systemd.Notifier(os.environ, os.getpid())
     audit, accepted, pins = audit_directory(memory), accepted_directory(memory), pins_directory(memory)
-    own = [str(each) for each in (file, memory, fleet_directory(memory), audit, accepted, pins) if each is not None]
+    rollouts = rollouts_directory(memory)
+    directories = file, memory, fleet_directory(memory), audit, accepted, pins, rollouts
+    own = [str(each) for each in directories if each is not None]
     sys.setswitchinterval(_SWITCH_INTERVAL)
     with tracing(settings.tracing) as trace, LateSignals(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as late:
-        process = Process(inherited, notifier, peers, own, memory, trace, audit, accepted, pins)
+        process = Process(inherited, notifier, peers, own, memory, trace, audit, accepted, pins, rollouts)
 
         async def serve() -> None:
             daemon = Daemon(build(settings, files, read or (lambda: settings), process))
@@ -116,8 +124,9 @@ class Daemon:
         ):
             late.are_awaited()
             urls = await self._parts.listener.bind()
-            # The first publication must have the pins already.
+            # The first publication must have the pins and the roll-outs already.
             await self._parts.pins.load()
+            await self._parts.rollouts.load()
             async with trio.open_nursery() as root:
                 root.start_soon(partial(self._stages.sources.run, self._parts.publish), name="sources")
                 if self._parts.stand_in is not None:
@@ -130,6 +139,7 @@ class Daemon:
                 trio.lowlevel.add_instrument(LoopLag(self._parts.metrics.loop_late))
                 root.start_soon(self._process.peers.run)
                 root.start_soon(self._parts.pins.run)
+                root.start_soon(self._parts.rollouts.run)
                 root.start_soon(self._parts.acknowledgements.run)
                 root.start_soon(self._parts.arrivals.run)
                 if self._parts.cluster is not None:

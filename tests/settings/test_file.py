@@ -11,6 +11,7 @@ from vortexd.core.errors import SettingsError
 from vortexd.settings import file
 from vortexd.settings.file import own_files
 from vortexd.settings.gate import GateSettings
+from vortexd.settings.rollout import RolloutSettings
 from vortexd.settings.root import RESTART, SECTIONS, TABLES, Settings
 from vortexd.source.etcd.settings import EtcdSettings
 from vortexd.source.files.settings import FilesSettings
@@ -39,25 +40,27 @@ def sections() -> list[tuple[str, type]]:
         *(
             (field.name, type(getattr(Settings(), field.name)))
             for field in attrs.fields(Settings)
-            if field.name not in ("source", "gate", "overrides")
+            if field.name not in ("source", *TABLES, "overrides")
         ),
         *TABLES.items(),
         *(("source", kind) for kind in KINDS.values()),
     ]
 
 
-def without_gate(sample: str) -> tuple[str, str]:
-    """Return the sample file without the section [[gate]], and that section."""
+def without_tables(sample: str) -> tuple[str, str, str]:
+    """Return the sample file without the sections [[gate]] and [[rollout]], and these."""
     before, _, rest = sample.partition("# [[gate]]\n")
-    gate, heading, after = rest.partition("\n[formats]\n")
+    gate, _, rest = rest.partition("# [[rollout]]\n")
+    rollout, heading, after = rest.partition("\n[formats]\n")
     assert heading
-    return before + heading + after, gate
+    return before + heading + after, gate, rollout
 
 
 def test_the_sample_file_holds_the_defaults_of_the_code() -> None:
     # A gate without a rule would be refused, so its section has a test of its own.
-    sample, gate = without_gate((ROOT / "conf/vortexd.toml").read_text())
-    assert GateSettings() == read(GateSettings, re.sub(r"^# (\w+ = .+)$", r"\1", gate, flags=re.MULTILINE))
+    sample, *tables = without_tables((ROOT / "conf/vortexd.toml").read_text())
+    for kind, text in zip((GateSettings, RolloutSettings), tables, strict=True):
+        assert kind() == read(kind, re.sub(r"^# (\w+ = .+)$", r"\1", text, flags=re.MULTILINE))
     uncommented = re.sub(r"^# (\[\[source\]\]|\w+ = .+)$", r"\1", sample, flags=re.MULTILINE)
     settings = load(uncommented, "vortexd.toml", BASE)
     directory = FilesSettings(path="/etc/vortexd/config")

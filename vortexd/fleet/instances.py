@@ -239,6 +239,10 @@ class Fleet:
         """Return the keys that have instances, or had instances."""
         return self._rolls.keys()
 
+    def named(self) -> list[Key]:
+        """Return the keys that have connected instances with names of their own."""
+        return [key for key, roll in self._rolls.items() if any(each.name != each.connection for each in roll.live)]
+
     def page(self, question: Question, now: float) -> Page:
         """Return a page of instances, and the cursor of the next page.
 

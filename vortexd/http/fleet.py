@@ -260,6 +260,29 @@ class FleetPages(Endpoint):
             [page, *(Page.from_json(text) for text in others.texts.values() if text)], question
         ), others.missing
 
+    def named(self) -> Collection[Key]:
+        """Return the keys that have named instances at this worker."""
+        return self._fleet.named()
+
+    async def of(self, key: Key) -> tuple[Sequence[Seen], int]:
+        """Return all instances of a key, and how many workers and nodes haven't answered.
+
+        Nodes that are away don't count as such, because nobody can wait for them.
+        """
+        found: list[Seen] = []
+        question, unanswered = Question((key,)), 0
+        while True:
+            if self._nodes is None:
+                page, silent = await self.here(question)
+            else:
+                page, silent, nodes = await self._everywhere(question, self._nodes, has_more=False)
+                silent += sum(each.state != "away" and not each.is_whole for each in nodes)
+            unanswered = max(unanswered, silent)
+            found += [seen for state in page.keys for seen in state.instances]
+            if page.next is None:
+                return found, unanswered
+            question = attrs.evolve(question, after=page.next)
+
     async def _everywhere(
         self, question: Question, nodes: Nodes, *, has_more: bool
     ) -> tuple[Page, int, Sequence[NodeView]]:

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from ..core.model import ClusterReport, SourceReport
 from .publication import Publication
-from .series import Cluster, Connections, Counter, Delays, Fleet, Gauge, LabelledDelays, Pins, Series, Sources
+from .series import Cluster, Connections, Counter, Delays, Fleet, Gauge, LabelledDelays, Pins, Rollouts, Series, Sources
 
 S = TypeVar("S", bound=Series)
 # vortexd promises 50 ms for 1,000 clients.
@@ -107,6 +107,10 @@ class Metrics:
     def watch_pins(self, totals: Callable[[], tuple[int, float | None]]) -> None:
         """Collect the number of pins, and the earliest end of one, at each scrape."""
         self._shown(Pins(totals))
+
+    def watch_rollouts(self, totals: Callable[[], Mapping[str, int]]) -> None:
+        """Collect the number of roll-outs by status, at each scrape."""
+        self._shown(Rollouts(totals))
 
     def watch_tasks(self, count: Callable[[], int]) -> None:
         """Collect the number of tasks at each scrape."""

@@ -239,6 +239,20 @@ class Pins:
         yield from (pins, ends)
 
 
+class Rollouts:
+    """The number of roll-outs by status, read at each scrape."""
+
+    def __init__(self, totals: Callable[[], Mapping[str, int]]) -> None:
+        self._totals = totals
+
+    def collect(self) -> Iterator[Family]:
+        """See `Series`."""
+        rollouts = Family("vortexd_rollouts", "Roll-outs that aren't done, by status", "gauge")
+        for status, number in self._totals().items():
+            rollouts.add(number, status=status)
+        yield rollouts
+
+
 class Cluster:
     """The state of the store and of the nodes, as this process sees them, and the number of hints; read at each scrape."""
 

@@ -270,6 +270,21 @@ class Publisher:
         """See `Pacing.candidate_files`."""
         return self._pacing.candidate_files(key) if self._pacing is not None else None
 
+    def stable_files(self, key: Key) -> tuple[str, tuple[tuple[Files, ...], ...]] | None:
+        """Return the version of a key and the files that it is made of.
+
+        Return None if it isn't in use, if it is pinned, or if it is in a roll-out.
+
+        Raises:
+            FormatError, ResolveError, UnknownLabel: The files can't be told apart from others.
+        """
+        config, state = self._store.find(key), self._store.state
+        if config is None or state is None or key in state.pinned or key in state.stable:
+            return None
+        from .pinning import files_of
+
+        return config.version, files_of(state.layers(key), key)
+
     def _pacing_made(self) -> "Pacing":
         if self._pacing is None:
             from .pacing import Pacing

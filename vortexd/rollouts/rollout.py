@@ -13,6 +13,7 @@ import attrs
 
 from ..core.model import Files, Key
 
+Labels = tuple[tuple[Files, ...], ...]
 # The steps of a roll-out whose trailer can't be read, or that has no settings.
 USUAL_STEPS = (5, 25, 100)
 # The places of instances lie below this number.
@@ -67,7 +68,7 @@ class Beginning:
     commit: str | None
     author: str | None
     plan: Plan
-    labels: tuple[tuple[Files, ...], ...]
+    labels: Labels
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -104,7 +105,7 @@ class Rollout:
     began: float
     stepped: float
     revision: int
-    labels: tuple[tuple[Files, ...], ...]
+    labels: Labels
 
     def has(self, instance: str) -> bool:
         """Return whether an instance has the candidate, given its name."""

@@ -57,6 +57,14 @@ def pins_directory(memory: Path | None) -> Path | None:
     return memory.with_name("pins") if memory is not None else None
 
 
+def rollouts_directory(memory: Path | None) -> Path | None:
+    """Return the directory of the roll-outs, beside that of `memory_directory`.
+
+    Return None if no setting names a place for state.
+    """
+    return memory.with_name("rollouts") if memory is not None else None
+
+
 def state_directory(setting: str, environ: Mapping[str, str]) -> Path:
     """Return the directory for state: from the setting, else from systemd, else the user's directory for state."""
     # systemd separates several directories by colons. The first one is vortexd's.

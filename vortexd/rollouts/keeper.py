@@ -1,0 +1,474 @@
+"""Keeps the roll-outs: records what begins, lets one process take the steps, and does what people want.
+
+Beginnings arrive from the publisher, and acts from people. A task does one thing after the other, so what is in force, what is
+on the disk, and what the other workers hear have the same order. All records leave for the publisher.
+
+One process takes the steps: the first worker and, in a cluster, the first worker of the leader. All others apply what is
+recorded. The invariant: a change of a record is on the disk, or in the store, before it is in force.
+"""
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from functools import partial
+from typing import Protocol
+from uuid import uuid4
+
+import attrs
+import structlog
+import trio
+
+from ..audit import Actor, Audit, Outcome
+from ..core.errors import FormatError, RemoteError, ResolveError, UnknownLabel
+from ..core.model import Key
+from ..core.text import rfc3339
+from ..fleet import Seen
+from ..process.peers import Peers
+from ..shelf.shelf import Shelf, slow, unavailable
+from .changes import ABORT, PROMOTE, RESUME, act_of, found, promoted, with_beginnings, with_next, without
+from .counts import Counts, count
+from .plan import Rules
+from .progress import next_state
+from .rollout import Beginning, Labels, Plan, Rollout, Status
+
+log = structlog.get_logger()
+
+# Seconds to wait for an act, for the records at the start, and for those of a cluster before the first publication.
+PATIENCE, START_PATIENCE, CLUSTER_PATIENCE = 5.0, 5.0, 3.0
+# The most acts that wait.
+MOST_WAITING = 20
+# Seconds between two looks at the instances while a roll-out runs, and until a failure is tried again.
+TICK, AGAIN = 0.25, 5.0
+# Seconds between two searches for keys whose version must be remembered, and the most keys of one search.
+SWEEP, MOST_REMEMBERED = 30.0, 50
+# For so many seconds, workers that are late may still meet the record of a roll-out that is done.
+KEPT = 3_600.0
+_SERVER = Actor("vortexd")
+
+
+class Publications(Protocol):
+    """The part of the publisher that the keeper needs."""
+
+    async def roll_by(self, rollouts: Sequence[Rollout]) -> None:
+        """Put roll-outs in force."""
+        ...
+
+    def candidate_files(self, key: Key) -> tuple[str, Labels] | None:
+        """Return the version of a key's candidate and its files."""
+        ...
+
+    def stable_files(self, key: Key) -> tuple[str, Labels] | None:
+        """Return the version of a key and its files, unless it is in a roll-out, pinned or not in use."""
+        ...
+
+
+class Instances(Protocol):
+    """The instances of all workers and nodes."""
+
+    def named(self) -> Collection[Key]:
+        """Return the keys that have named instances at this worker."""
+        ...
+
+    async def of(self, key: Key) -> tuple[Sequence[Seen], int]:
+        """Return the instances of a key, and how many workers and nodes haven't answered."""
+        ...
+
+
+@attrs.define(eq=False)
+class _Work:
+    """An act that waits for the task, or that the task does."""
+
+    do: Callable[[], Awaitable[Rollout]]
+    has_begun: bool = False
+    is_given_up: bool = False
+    error: RemoteError | None = None
+    done: Rollout | None = None
+    ended: trio.Event = attrs.field(factory=trio.Event)
+
+
+class RolloutKeeper:
+    """Keeps the roll-outs; see the module.
+
+    Args:
+        publications: Puts roll-outs in force.
+        shelf: Where the records are kept.
+        rules: Returns the rules in force.
+        instances: Counts instances.
+        audit: Records each act.
+        peers: The other workers.
+        drives: Returns whether this process takes the steps.
+        now: Returns the seconds since the epoch.
+        new_id: Makes the id of a roll-out.
+    """
+
+    def __init__(
+        self,
+        publications: Publications,
+        shelf: Shelf[Rollout],
+        rules: Callable[[], Rules],
+        instances: Instances,
+        audit: Audit,
+        peers: Peers,
+        drives: Callable[[], bool],
+        now: Callable[[], float],
+        new_id: Callable[[], str] = lambda: str(uuid4()),
+    ) -> None:
+        self._publications = publications
+        self._shelf = shelf
+        self._rules = rules
+        self._instances = instances
+        self._audit = audit
+        self._peers = peers
+        self._drives = drives
+        self._now = now
+        self._new_id = new_id
+        self._records: dict[Key, Rollout] = {}
+        self._counts: dict[Key, Counts] = {}
+        # What has begun and isn't recorded yet, and why the last attempt failed.
+        self._pending: dict[Key, Beginning] = {}
+        self._problem = ""
+        self._work: deque[_Work] = deque()
+        self._woken = trio.Event()
+        # Whether other workers may not have heard of the last change.
+        self._is_untold = False
+        self._known = trio.Event()
+        # When keys were last searched whose version must be remembered, by Trio's clock.
+        self._swept = float("-inf")
+        self._peers.answer("rollouts", self.hear)
+
+    # For people.
+
+    @property
+    def rollouts(self) -> Sequence[Rollout]:
+        """All records, in the order in which their roll-outs began. The ones that are done are among them."""
+        return sorted(self._records.values(), key=lambda each: (each.began, each.id))
+
+    @property
+    def waiting(self) -> Sequence[Beginning]:
+        """The changes that are held back because their roll-outs can't be recorded."""
+        return tuple(self._pending.values())
+
+    @property
+    def totals(self) -> Mapping[str, int]:
+        """The number of roll-outs by status, without those that are done."""
+        totals = dict.fromkeys((each.value for each in Status if each is not Status.DONE), 0)
+        for each in self._records.values():
+            if each.status is not Status.DONE:
+                totals[each.status.value] += 1
+        return totals
+
+    def problem(self, key: Key) -> str | None:
+        """Return why the roll-out of a change isn't recorded yet, or None."""
+        return self._problem or None if key in self._pending else None
+
+    async def counts(self, key: Key) -> Counts | None:
+        """Return the counts of a roll-out now, or None if the key has none that runs."""
+        record = self._records.get(key)
+        if record is None or record.status is not Status.RUNNING:
+            return None
+        seen, unanswered = await self._instances.of(key)
+        return count(record, seen, unanswered)
+
+    async def act(self, act: str, key: Key, target: str | None, reason: str, actor: Actor) -> Rollout:
+        """Resume, abort or promote a roll-out. When this returns, the new state is recorded and in force.
+
+        Args:
+            act: RESUME, ABORT or PROMOTE.
+            target: The version that the person means, or None.
+
+        Raises:
+            RemoteError: 404, 409 or 503. Nothing has changed, unless the text says otherwise.
+        """
+        if len(self._work) >= MOST_WAITING:
+            raise unavailable("too many changes of roll-outs wait; try again")
+        work = _Work(partial(self._act, act, key, target, reason, actor))
+        self._work.append(work)
+        self._wake()
+        try:
+            with trio.move_on_after(PATIENCE):
+                await work.ended.wait()
+        finally:
+            # If it has begun, it is done as a whole.
+            work.is_given_up = not work.has_begun
+        if work.error is not None:
+            raise work.error
+        if work.done is None:
+            begun = "it may still be done; see the roll-outs" if work.has_begun else "nothing has changed"
+            raise unavailable(f"the change isn't done after {PATIENCE:g} s; {begun}")
+        return work.done
+
+    # For the publisher.
+
+    def begun(self, beginnings: Sequence[Beginning]) -> None:
+        """Record what has begun. Until then, nobody has the new version."""
+        self._pending |= {each.key: each for each in beginnings}
+        self._wake()
+
+    # Work of the task.
+
+    async def load(self) -> None:
+        """Read the roll-outs of earlier processes, and put them in force. Call it before the first publication."""
+        with trio.move_on_after(START_PATIENCE) as scope:
+            await self._read()
+        if scope.cancelled_caught:
+            self._shelf.warn_unread(slow(START_PATIENCE))
+
+    async def wait_known(self) -> None:
+        """Wait until the roll-outs of the cluster are in force, for a limited time, and once."""
+        with trio.move_on_after(CLUSTER_PATIENCE):
+            await self._known.wait()
+        self._known.set()
+
+    async def run(self) -> None:
+        """Do all work. Never returns."""
+        while True:
+            with trio.move_on_after(self._pause()):
+                await self._woken.wait()
+            self._woken = trio.Event()
+            was_untold = self._is_untold
+            if self._shelf.is_outdated:
+                await self._read()
+            await self._record()
+            while self._work:
+                await self._do(self._work.popleft())
+            if self._drives():
+                await self._drive()
+            await self._sweep()
+            if was_untold and self._is_untold:
+                await self._tell()
+
+    def _pause(self) -> float:
+        """Return the seconds until there is something to do."""
+        if any(each.status is Status.RUNNING for each in self._records.values()) and self._drives():
+            return TICK
+        if self._shelf.is_outdated or self._is_untold or self._pending:
+            return AGAIN
+        return SWEEP if self._rules() or self._records else float("inf")
+
+    def _wake(self) -> None:
+        self._woken.set()
+
+    def hear(self, _: str = "") -> str:
+        """Read the records soon, because another worker or node has changed them."""
+        self._shelf.is_outdated = True
+        self._wake()
+        return ""
+
+    async def _tell(self) -> None:
+        """Let the other workers read the records. If one doesn't answer, it is told again later."""
+        self._is_untold = (await self._peers.ask("rollouts")).missing > 0
+
+    async def _read(self) -> None:
+        """Read the records, and put them in force. If they can't be read, those in force stay."""
+        records = await self._shelf.read()
+        if records is not None:
+            await self._apply(records)
+        if self._shelf.is_known:
+            self._known.set()
+
+    async def _apply(self, records: Sequence[Rollout]) -> None:
+        """Put records in force, unless they are."""
+        marks = {each.key: (each.id, each.revision) for each in records}
+        if marks == {key: (each.id, each.revision) for key, each in self._records.items()}:
+            return
+        self._records = {each.key: each for each in records}
+        self._counts = {key: each for key, each in self._counts.items() if key in self._records}
+        await self._publications.roll_by(records)
+
+    async def _write(self, change: Callable[[Sequence[Rollout]], Sequence[Rollout]]) -> None:
+        """Change the records, and put them in force.
+
+        Raises:
+            RemoteError: They can't be written, or the change refuses.
+        """
+        records = await self._shelf.write(change)
+        await self._apply(records)
+        await self._tell()
+
+    # Beginnings.
+
+    async def _record(self) -> None:
+        """Record what has begun."""
+        pending = dict(self._pending)
+        if not pending:
+            return
+        ids = [self._new_id() for _ in pending]
+        try:
+            await self._write(partial(with_beginnings, pending.values(), ids, self._now()))
+        except RemoteError as error:
+            self._report_problem(error.reason, list(pending))
+            return
+        self._problem = ""
+        # The publisher may have reported another change of a key meanwhile.
+        self._pending = {key: each for key, each in self._pending.items() if pending.get(key) is not each}
+        mine = set(ids)
+        for each in self._records.values():
+            if each.id in mine and each.status is Status.RUNNING:
+                log.info("roll-out begun", **_facts(each), steps=each.plan.steps, stable=each.stable)
+
+    def _report_problem(self, reason: str, keys: Sequence[Key]) -> None:
+        if reason != self._problem:
+            log.warning(
+                "roll-out not written",
+                keys=[str(key) for key in keys[:10]],
+                reason=reason,
+                consequence="clients keep the version that they have, and no instance gets the new one",
+            )
+        self._problem = reason
+
+    # Steps.
+
+    async def _drive(self) -> None:
+        """Take the steps that are due."""
+        for rollout in [each for each in self._records.values() if each.status is Status.RUNNING]:
+            seen, unanswered = await self._instances.of(rollout.key)
+            if self._records.get(rollout.key) is not rollout:
+                continue
+            counts = self._counts[rollout.key] = count(rollout, seen, unanswered)
+            after = next_state(rollout, counts, self._now())
+            if after is None:
+                continue
+            if after.status is Status.DONE:
+                labels = self._target_files(rollout)
+                if isinstance(labels, str):
+                    continue
+                after = promoted(rollout, "", "", self._now(), labels)
+            try:
+                await self._write(partial(with_next, rollout, after))
+            except RemoteError as error:
+                self._report_problem(error.reason, [rollout.key])
+                continue
+            if (now := self._records.get(rollout.key)) is not None and now.revision == after.revision:
+                await self._report(after, counts)
+
+    def _target_files(self, rollout: Rollout) -> Labels | str:
+        """Return the files of the target version, or the reason why this worker doesn't have them."""
+        try:
+            mine = self._publications.candidate_files(rollout.key)
+        except (FormatError, ResolveError, UnknownLabel) as error:
+            return str(error)
+        if mine is None or mine[0] != rollout.target:
+            return f"this server hasn't read version {rollout.target} yet; try again"
+        return mine[1]
+
+    async def _report(self, after: Rollout, counts: Counts) -> None:
+        """Log and record what has become of a roll-out."""
+        facts = _facts(after)
+        if after.status is Status.HALTED:
+            log.warning(
+                "roll-out halted",
+                **facts,
+                reason=after.reason,
+                consequence=f"all instances get version {after.stable} back",
+                remedy="revert the commit, or resume, abort or promote the roll-out",
+            )
+            await self._audit.record(
+                "rollout halt", _SERVER, str(after.key), Outcome.DONE, after.reason, **_details(after)
+            )
+        elif after.status is Status.DONE:
+            log.info("roll-out done", **facts, applied=counts.applied, since=rfc3339(after.began, "seconds"))
+            await self._audit.record("rollout end", _SERVER, str(after.key), Outcome.DONE, "", **_details(after))
+        elif after.reach is not None:
+            share = after.plan.steps[after.step]
+            log.info("roll-out step begun", **facts, share=share, named=counts.named)
+
+    # Acts.
+
+    async def _do(self, work: _Work) -> None:
+        if work.is_given_up:
+            return
+        work.has_begun = True
+        try:
+            work.done = await work.do()
+        except RemoteError as error:
+            work.error = error
+        work.ended.set()
+
+    async def _act(self, act: str, key: Key, target: str | None, reason: str, actor: Actor) -> Rollout:
+        name = f"rollout {act}"
+        try:
+            if key in self._pending:
+                raise unavailable(f"the roll-out of this key isn't recorded yet: {self._problem or 'try again'}")
+            before = found(key, target, self._records.values())
+            await self._write(act_of(act, key, target, reason, actor.name, self._now(), self._files_of))
+        except RemoteError as error:
+            outcome = Outcome.FAILED if error.status >= 500 else Outcome.REFUSED
+            details = {} if target is None else {"version": target}
+            await self._audit.record(name, actor, str(key), outcome, reason, **details, problem=error.reason)
+            raise
+        after = self._records.get(key, before)
+        facts = _facts(after)
+        if act == RESUME:
+            log.info("roll-out resumed", **facts, by=actor.name, reason=reason)
+        elif act == ABORT:
+            log.warning(
+                "roll-out aborted",
+                **facts,
+                by=actor.name,
+                reason=reason,
+                consequence=f"all instances get version {after.stable} until the document changes again",
+                remedy="revert the commit, because a server without this state serves the newest one",
+            )
+        elif act == PROMOTE:
+            log.info("roll-out promoted", **facts, by=actor.name, reason=reason)
+        await self._audit.record(name, actor, str(key), Outcome.DONE, reason, **_details(after))
+        return after
+
+    def _files_of(self, rollout: Rollout) -> Labels:
+        labels = self._target_files(rollout)
+        if isinstance(labels, str):
+            raise unavailable(labels)
+        return labels
+
+    # What a restart must know.
+
+    async def _sweep(self) -> None:
+        """Remember the versions of keys whose next change will be a roll-out, and forget those that won't have one."""
+        rules, now = self._rules(), trio.current_time()
+        if now < self._swept + SWEEP or not (rules or self._records):
+            return
+        self._swept = now
+        beginnings: list[Beginning] = []
+        for key in self._instances.named() if rules else ():
+            plan = rules.plan(key) if key not in self._records and key not in self._pending else None
+            if plan is not None and len(beginnings) < MOST_REMEMBERED and (one := self._remembered(key, plan)):
+                beginnings.append(one)
+        # The clock of the records, because they have survived restarts.
+        old = self._now() - KEPT
+        records = self._records.values()
+        over = [
+            each.key
+            for each in records
+            if each.status is Status.DONE and each.stepped < old and rules.plan(each.key) is None
+        ]
+        try:
+            if beginnings:
+                ids = [self._new_id() for _ in beginnings]
+                await self._write(partial(with_beginnings, beginnings, ids, self._now()))
+            if over and self._drives():
+                await self._write(partial(without, over))
+        except RemoteError as error:
+            self._report_problem(error.reason, [each.key for each in beginnings] or over)
+
+    def _remembered(self, key: Key, plan: Plan) -> Beginning | None:
+        try:
+            mine = self._publications.stable_files(key)
+        except (FormatError, ResolveError, UnknownLabel):
+            return None
+        return None if mine is None else Beginning(key, mine[0], mine[0], None, None, plan, mine[1])
+
+
+def _facts(rollout: Rollout) -> dict[str, object]:
+    """Return what each event of the log says about a roll-out."""
+    return {
+        "key": str(rollout.key),
+        "version": rollout.target,
+        "commit": rollout.commit,
+        "author": rollout.author,
+        "step": rollout.step + 1,
+    }
+
+
+def _details(rollout: Rollout) -> dict[str, str]:
+    """Return what the audit log says about a roll-out."""
+    details = {"version": rollout.target, "stable": rollout.stable, "step": str(rollout.step + 1)}
+    return details | ({"commit": rollout.commit} if rollout.commit else {})
