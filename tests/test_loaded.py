@@ -114,14 +114,25 @@ def all_modules() -> set[str]:
     return {each for each in found if not any(f"{each}.".startswith(f"{other}.") for other in _OTHER_PROGRAMS)}
 
 
-# Loaded for the first request with a body, the first HTTP/2 connection, and the first scrape.
+# Loaded for the first request with a body, the first HTTP/2 connection, the first scrape, and the first event stream.
 LATE_FOR_CLIENTS = [
     "vortexd.http.adapter.h2",
     "vortexd.http.adapter.hypercorn",
     "vortexd.http.allowance",
     "vortexd.http.http2",
+    "vortexd.http.http2_body",
     "vortexd.http.http2_request",
     "vortexd.observe.exposition",
+    "vortexd.protocol.events",
+    "vortexd.realtime.events",
+    "vortexd.realtime.events.cursor",
+    "vortexd.realtime.events.ending",
+    "vortexd.realtime.events.form",
+    "vortexd.realtime.events.input",
+    "vortexd.realtime.events.opening",
+    "vortexd.realtime.events.secrets",
+    "vortexd.realtime.events.target",
+    "vortexd.state.shared_secret",
 ]
 # The server's modules that a start on a directory doesn't load.
 LATE = [

@@ -36,6 +36,7 @@ from .http.console import console
 from .http.difference import Difference
 from .http.encryption import encryption_endpoints
 from .http.endpoint import Endpoint
+from .http.events import Events
 from .http.explain import Explain
 from .http.fleet import FleetPages
 from .http.fleet_arrivals import FleetArrivals
@@ -99,6 +100,7 @@ if TYPE_CHECKING:
     from .gate.decision import Decision
     from .gate.gate import Rules
     from .http.fleet_departures import FleetDepartures
+    from .realtime.events.opening import EventStreams
     from .source.published.stand_in import StandIn
 
 log = structlog.get_logger()
@@ -120,6 +122,7 @@ class Process:
         accepted: Where the server keeps the states that the gate has accepted, or None if it keeps no state.
         pins: The directory of the pins, which all workers share, or None if keys can't be pinned.
         rollouts: The directory of the roll-outs, which all workers share, or None if there can't be any.
+        events: The directory of the secret for event streams, which all workers share, or None if the server keeps no state.
         trace: Called with each publication; None if tracing is off.
     """
 
@@ -133,6 +136,7 @@ class Process:
     accepted: Path | None = None
     pins: Path | None = None
     rollouts: Path | None = None
+    events: Path | None = None
 
 
 @attrs.frozen(eq=False)
@@ -264,8 +268,10 @@ def build(settings: Settings, files: NamedFiles, read: Callable[[], Settings], p
             consequence="any client that reaches the server can push commits to a repository",
             remedy="set auth.tokens, or push = false",
         )
+    events = Events(lambda: _event_streams(websockets, process.events, cluster), gate.lists_origin)
+    peers = process.peers
     routes = _routes(
-        in_force, stages, metrics, gate, keyring, websockets, monitor, process.peers, cluster, audit, pins, fleet
+        in_force, stages, metrics, gate, keyring, websockets, events, monitor, peers, cluster, audit, pins, fleet
     )
     app = create_app(
         routes,
@@ -427,7 +433,18 @@ def _websockets(
     )
     metrics.build(__version__, websockets.sockets)
     metrics.watch_connections(lambda: (len(websockets) - websockets.parked, websockets.parked))
+    metrics.watch_event_streams(lambda: websockets.event_streams)
     return websockets
+
+
+def _event_streams(server: WebSocketServer, directory: Path | None, cluster: "Node | None") -> "EventStreams":
+    """Make what opens event streams. A daemon without them doesn't load these modules."""
+    from .realtime.events.opening import EventStreams
+    from .realtime.events.secrets import EventSecrets
+    from .state.shared_secret import shared_secret
+
+    read = partial(shared_secret, directory / "secret") if directory is not None else None
+    return EventStreams(server, EventSecrets(read, lambda: cluster.secret if cluster is not None else None), Random())
 
 
 def _stages(
@@ -504,6 +521,7 @@ def _routes(
     gate: Gate,
     keyring: Keyring,
     websockets: WebSocketServer,
+    events: Events,
     monitor: Monitor,
     peers: Peers,
     cluster: "Node | None",
@@ -527,6 +545,7 @@ def _routes(
         more=[
             monitor,
             Connections(websockets.connected, peers),
+            events,
             Explain(stages.reader),
             Difference(stages.reader, timestamp()),
             History(stages.reader),

@@ -30,6 +30,7 @@ from .settings.root import Settings
 from .settings.state_directory import (
     accepted_directory,
     audit_directory,
+    events_directory,
     fleet_directory,
     pins_directory,
     rollouts_directory,
@@ -85,12 +86,12 @@ def run(
     files = load_named_files(settings, bound_addresses(settings, inherited), os.environ)
     notifier = peers.notifier or systemd.Notifier(os.environ, os.getpid())
     audit, accepted, pins = audit_directory(memory), accepted_directory(memory), pins_directory(memory)
-    rollouts = rollouts_directory(memory)
-    directories = file, memory, fleet_directory(memory), audit, accepted, pins, rollouts
-    own = [str(each) for each in directories if each is not None]
+    rollouts, events = rollouts_directory(memory), events_directory(memory)
+    state = memory, fleet_directory(memory), audit, accepted, pins, rollouts, events
+    own = [str(each) for each in (file, *state) if each is not None]
     sys.setswitchinterval(_SWITCH_INTERVAL)
     with tracing(settings.tracing) as trace, LateSignals(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as late:
-        process = Process(inherited, notifier, peers, own, memory, trace, audit, accepted, pins, rollouts)
+        process = Process(inherited, notifier, peers, own, memory, trace, audit, accepted, pins, rollouts, events)
 
         async def serve() -> None:
             daemon = Daemon(build(settings, files, read or (lambda: settings), process))

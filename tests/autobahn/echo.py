@@ -54,7 +54,7 @@ class Echo(Connection):
             stream, websocket, client, line, Compressor(), metrics, reports, quota, FairQueue(), timestamp, Random(1)
         )
         self._chain.resume(QuietChain(KEY, line.version_of(KEY)), (), line.version_of)
-        self._bits = client.window_bits
+        self._bits = client.form.window_bits
 
     async def _take(self, message: str | bytes) -> None:
         event = TextMessage(message) if isinstance(message, str) else BytesMessage(message)

@@ -8,6 +8,7 @@ from typing import Any, cast
 from tests.fakes import KEY
 from vortexd.core.model import Key
 from vortexd.protocol.close import CloseReason
+from vortexd.realtime.forms import Form, web_socket_form
 from vortexd.realtime.parked import Parked, Subscriptions
 from vortexd.realtime.versions import Versions
 from vortexd.settings.realtime import RealtimeSettings
@@ -53,6 +54,7 @@ class FakeLot:
         key: Key = KEY,
         fd: int | None = None,
         window_bits: int | None = None,
+        form: Form | None = None,
         admission: Any = None,
         next_ping: float = 0.0,
         settings: RealtimeSettings | None = None,
@@ -64,7 +66,7 @@ class FakeLot:
         admission = admission or FakeAdmission(ANYBODY)
         versions = Versions({key: version}) if more is not None else version
         made = Parked(
-            *(nothing, fd, key, versions, admission, window_bits, nothing, next_ping),
+            *(nothing, fd, key, versions, admission, form or web_socket_form(window_bits), nothing, next_ping),
             settings or self.settings,
             more,
         )

@@ -16,7 +16,7 @@ from vortexd.pipeline.registry import Registry
 from vortexd.protocol.close import CloseReason
 from vortexd.realtime import fanout, groups, row
 from vortexd.realtime.fanout import FanOut
-from vortexd.realtime.framing import frame_of
+from vortexd.realtime.forms import frame_of
 from vortexd.realtime.groups import Groups
 from vortexd.realtime.outgoing import Outgoing
 from vortexd.realtime.parked import Parked, Subscriptions

@@ -14,7 +14,7 @@ from tests.fakes import KEY, Client, FakeLine
 from vortexd.core.model import Key
 from vortexd.pipeline.broadcast import Delivery
 from vortexd.realtime import first_subscription
-from vortexd.realtime.framing import frame_of
+from vortexd.realtime.forms import frame_of
 from vortexd.realtime.parked_sockets import ParkedSockets
 from vortexd.settings.auth import AuthSettings
 

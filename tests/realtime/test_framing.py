@@ -9,7 +9,8 @@ from tests.fakes import KEY
 from vortexd.pipeline.broadcast import Delivery
 from vortexd.pipeline.encoder import Payload
 from vortexd.protocol.frames import Frame, text_frame
-from vortexd.realtime.framing import _SMALL_BYTES, Compressor, frame_of
+from vortexd.realtime.forms import frame_of
+from vortexd.realtime.framing import _SMALL_BYTES, Compressor
 
 # What a frame of this size has before its payload.
 HEADER_BYTES = 4

@@ -12,6 +12,7 @@ from vortexd.core.model import Key
 from vortexd.pipeline.broadcast import Delivery
 from vortexd.pipeline.encoder import Payload
 from vortexd.realtime import outgoing
+from vortexd.realtime.forms import PLAIN
 from vortexd.realtime.outgoing import Outgoing
 from vortexd.realtime.parked import Parked, Subscriptions
 from vortexd.realtime.row import Row
@@ -26,11 +27,11 @@ def parked(*, has_patterns: bool = True, fd: int = 0) -> Parked:
     nothing = cast(Any, None)
     more = Subscriptions((), ("", "")) if has_patterns else None
     versions = Versions({KEY: "1"}) if has_patterns else "1"
-    return Parked(nothing, fd, KEY, versions, FakeAdmission(ANYBODY), None, nothing, 0.0, nothing, more)  # type: ignore[arg-type]
+    return Parked(nothing, fd, KEY, versions, FakeAdmission(ANYBODY), PLAIN, nothing, 0.0, nothing, more)  # type: ignore[arg-type]
 
 
 def row(*members: Parked) -> Row:
-    made = Row(cast(Any, None), ANYBODY, None, members[0].version)
+    made = Row(cast(Any, None), ANYBODY, PLAIN, members[0].version)
     for each in members:
         made.add(each)
     return made

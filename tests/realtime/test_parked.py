@@ -12,6 +12,7 @@ from vortexd.core.patterns import Pattern, parse_pattern
 from vortexd.fleet import Instance
 from vortexd.pipeline.broadcast import Delivery
 from vortexd.pipeline.encoder import Payload
+from vortexd.realtime.forms import web_socket_form
 from vortexd.realtime.parked import Parked, SharedSubscriptions, Subscriptions
 from vortexd.realtime.versions import Versions
 from vortexd.settings.realtime import RealtimeSettings
@@ -37,7 +38,17 @@ def parked(
     admission = Admission(open_gate(), Principal("ci", Kind.TOKEN, ()))
     return Parked(
         queue or RecordingQueue(),
-        *(5, KEY, versions, admission, 12, Instance(KEY, "c1", "h", None, 3.0), 30.0, RealtimeSettings(), more),
+        *(
+            5,
+            KEY,
+            versions,
+            admission,
+            web_socket_form(12),
+            Instance(KEY, "c1", "h", None, 3.0),
+            30.0,
+            RealtimeSettings(),
+            more,
+        ),
     )
 
 
@@ -65,7 +76,7 @@ def test_a_connection_is_its_own_chain() -> None:
 def test_a_connection_keeps_what_its_return_needs_and_waits_for_no_pong_at_first() -> None:
     connection = parked()
 
-    assert (5, 12, 30.0, None) == (connection.fd, connection.window_bits, connection.next_ping, connection.pinged)
+    assert (5, 12, 30.0, None) == (connection.fd, connection.form.window_bits, connection.next_ping, connection.pinged)
     assert ("ci", "c1") == (connection.admission.name, connection.instance.connection)
     assert RealtimeSettings() == connection.settings
 

@@ -8,6 +8,7 @@ from tests.fakes import KEY
 from vortexd.pipeline.broadcast import Delivery
 from vortexd.pipeline.encoder import Payload
 from vortexd.realtime import row as module
+from vortexd.realtime.forms import PLAIN
 from vortexd.realtime.row import Row, descriptors_of
 
 from .lot import ANYBODY, FakeLot
@@ -20,16 +21,16 @@ def lot() -> FakeLot:
 
 def row(lot: FakeLot, count: int, **more: Any) -> Row:
     members = [lot.add(**more) for _ in range(count)]
-    made = Row(cast(Any, None), ANYBODY, None, members[0].version)
+    made = Row(cast(Any, None), ANYBODY, PLAIN, members[0].version)
     for each in members:
         made.add(each)
     return made
 
 
 def test_a_row_begins_without_connections() -> None:
-    made = Row(cast(Any, None), ANYBODY, 12, "7")
+    made = Row(cast(Any, None), ANYBODY, PLAIN, "7")
 
-    assert (0, (), "7", 12, ANYBODY) == (len(made), made.waiting, made.version, made.window_bits, made.principal)
+    assert (0, (), "7", PLAIN, ANYBODY) == (len(made), made.waiting, made.version, made.form, made.principal)
     assert not made.is_open
 
 
@@ -62,7 +63,7 @@ def test_several_connections_leave_together_and_keep_their_version(lot: FakeLot)
 
 def test_connections_may_join_if_there_is_room_and_nothing_waits(lot: FakeLot, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST", 3)
-    made = Row(cast(Any, None), ANYBODY, None, "1")
+    made = Row(cast(Any, None), ANYBODY, PLAIN, "1")
     lot.add()
     found = [made.is_open]
     for parked in (*lot.parked.values(), lot.add(), lot.add()):

@@ -24,6 +24,7 @@ from vortexd.protocol.close import CloseReason
 from vortexd.protocol.frames import PING, text_frame
 from vortexd.realtime.chain import Chain, Reply
 from vortexd.realtime.client import Client
+from vortexd.realtime.forms import web_socket_form
 from vortexd.realtime.framing import Compressor
 from vortexd.realtime.heartbeat import Heartbeat
 from vortexd.realtime.inbound import Unacceptable
@@ -84,7 +85,7 @@ class Writing:
         self.checks: list[float] = []
         client = Client(
             *(KEY, version, Admission(open_gate(), Principal("", Kind.ANONYMOUS, ())), Instance(KEY, "c1"), b""),
-            window_bits=window_bits,
+            form=web_socket_form(window_bits),
             hello=hello,
             settings=self.settings,
             generation=generation,

@@ -104,6 +104,15 @@ class Gate:
         # `admit` checks later whether there are credentials.
         check_origin(origin, origins, has_credentials=True, is_open=self.is_open)
 
+    def lists_origin(self, origin: str | None) -> bool:
+        """Return whether the settings list the origin of a page, so that the page may read responses."""
+        if origin is None:
+            return False
+        try:
+            return parse_origin(origin) in self._origins
+        except ValueError:
+            return False
+
     def admit(self, headers: Sequence[tuple[bytes, bytes]], target: str, sender: Sender) -> "Admission":
         """Identify the sender of a request.
 

@@ -18,6 +18,8 @@ _MODULES = (
     "vortexd.http.adapter.hypercorn",
     "vortexd.http.http2",
     "vortexd.observe.exposition",
+    "vortexd.realtime.events.opening",
+    "vortexd.state.shared_secret",
 )
 
 

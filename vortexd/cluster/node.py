@@ -218,6 +218,11 @@ class Node:
         """The records of roll-outs that all nodes share."""
         return self._rollouts
 
+    @property
+    def secret(self) -> bytes | None:
+        """The secret that all nodes of the cluster share. None if it isn't known now."""
+        return self._questions.secret
+
     def drain(self) -> None:
         """Tell the other nodes that this one drains. When `run` is cancelled, the node leaves the cluster."""
         if self._membership is not None:

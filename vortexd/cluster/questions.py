@@ -110,6 +110,11 @@ class Questions:
         return self._secret is not None
 
     @property
+    def secret(self) -> bytes | None:
+        """The secret of the cluster. None if it isn't known, or can't be used."""
+        return self._secret
+
+    @property
     def unusable_secret(self) -> int:
         """The revision of the secret if the store has one that can't be used, else 0."""
         return self._unusable

@@ -95,6 +95,13 @@ class Application:
         """
         if not head.may_have_body:
             return await self._handler.answer(head)
+        response = await self._received(head, body)
+        if response.stream is None:
+            return response
+        response.stream.abandon()
+        return self._handler.failure(RemoteError("a request for an event stream has no body", 400))
+
+    async def _received(self, head: RequestHead, body: Body) -> Response:
         usual = self._body_bytes()
         limit = self._handler.routes.body_bytes(head.path, usual)
         if limit <= usual or _fits(head, usual):

@@ -16,7 +16,7 @@ from ..net.outgoing import Outgoing
 from ..settings.server import ServerSettings
 from .app import Application
 from .client_stream import ClientStream
-from .http1 import Http1
+from .http1 import Http1, Streamed
 
 if TYPE_CHECKING:
     from .adapter.hypercorn import Http1Server
@@ -47,18 +47,19 @@ class Bridge:
         """Apply new limits to connections that are accepted from now on."""
         self._settings = settings
 
-    async def serve(self, accepted: Accepted) -> bytes | None:
+    async def serve(self, accepted: Accepted) -> bytes | Streamed | None:
         """Serve the requests of one connection until it ends, and close the stream.
 
         Returns:
             The head of a WebSocket handshake and the bytes after it, if the client sent a handshake after other requests.
-            A proxy that keeps its connections open may do that. The stream stays open then. Otherwise None.
+            A proxy that keeps its connections open may do that. The same for an event stream after a request with a body.
+            If a response takes the connection over, the response. The stream stays open then. Otherwise None.
         """
         if accepted.is_http2:
             await self._serve_http2(accepted)
             return None
         stream = ClientStream(accepted.stream, b"", self._settings, self.outgoing, accepted.standing)
-        upgrade = None
+        upgrade: bytes | Streamed | None = None
         self._connections.add(stream)
         if accepted.is_spare or self._is_draining:
             stream.drain()
@@ -76,7 +77,7 @@ class Bridge:
                 stream.close()
         return upgrade
 
-    async def _serve_http1(self, accepted: Accepted, stream: ClientStream) -> bytes | None:
+    async def _serve_http1(self, accepted: Accepted, stream: ClientStream) -> bytes | Streamed | None:
         """Serve requests without a body, and hand the connection over to Hypercorn at the first other request.
 
         Raises:
@@ -95,6 +96,8 @@ class Bridge:
             unanswered = await http1.run(accepted.head, accepted.request)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return None
+        if isinstance(unanswered, Streamed):
+            return unanswered
         if unanswered is None:
             stream.finish()
         elif unanswered.is_websocket:

@@ -1,4 +1,4 @@
-"""`/api/v1/connections`: the WebSocket connections with their keys and versions; for tokens with `admin`.
+"""`/api/v1/connections`: the WebSocket connections and event streams with their keys and versions; for tokens with `admin`.
 
 The response counts all connections, and lists some of them, because a fleet may have too many to read. If there are
 several workers, the response covers the connections of all of them.
@@ -41,6 +41,7 @@ _SCHEMAS: dict[str, Schema] = {
                 version=nullable(TEXT),
                 patterns=COUNT,
                 state={"enum": ["parked", "awake"]},
+                transport={"enum": ["websocket", "events"]},
             )
         ),
         workers_silent=COUNT,
@@ -54,7 +55,7 @@ _OPERATIONS: Operations = {
     "/api/v1/connections": {
         "get": operation(
             "connections",
-            "Count and list the WebSocket connections; needs the right `admin`.",
+            "Count and list the WebSocket connections and event streams; needs the right `admin`.",
             ok("the number of connections, and a list of some", {V1: ref("Connections")}),
             _PARAMETERS,
         )
@@ -124,6 +125,7 @@ def _members(each: Connected) -> dict[str, Any]:
         "version": each.version,
         "patterns": each.patterns,
         "state": "parked" if each.is_parked else "awake",
+        "transport": each.transport,
     }
 
 

@@ -14,6 +14,7 @@ import attrs
 
 from ..audit import Actor
 from ..auth import Admission, Forbidden, Kind, Right
+from .event_stream import EventStream
 from .schemas import Operations, Schema
 
 JSON = "application/json"
@@ -57,6 +58,7 @@ class Request:
         admission: The client and its rights. None if the endpoint requires no token (`Endpoint.is_public`).
         admit: Checks the token. For an endpoint that requires a token only from some clients.
         peer: The address of the client, or "" for a Unix socket. A trusted proxy has named it, if there is one.
+        check: Checks Host and Origin, as `admit` does first. For an endpoint that answers without a token.
     """
 
     method: str
@@ -67,6 +69,7 @@ class Request:
     admission: Admission | None
     admit: Callable[[], Admission]
     peer: str = ""
+    check: Callable[[], None] = lambda: None
 
     @property
     def segments(self) -> list[str]:
@@ -86,7 +89,7 @@ class Request:
             RemoteError: As `Gate.admit` raises it.
         """
         members = self.method, self.path, self.query, self.headers, self.body
-        return Request(*members, self.admit(), self.admit, self.peer)
+        return Request(*members, self.admit(), self.admit, self.peer, self.check)
 
     @property
     def actor(self) -> Actor:
@@ -112,6 +115,7 @@ class Response:
         content_type: None if there is no content (204, 304).
         headers: Headers in addition to those of every response. Without `Cache-Control` here, `no-store` is sent.
         route: If the endpoint has several routes, the label of this one for the metrics; never a path.
+        stream: The body, if it lasts. Then there is no other, and the connection ends with it.
     """
 
     status: int = 200
@@ -119,10 +123,11 @@ class Response:
     content_type: str | None = JSON
     headers: Mapping[str, str] = attrs.field(factory=dict)
     route: str = ""
+    stream: EventStream | None = None
 
     def on(self, route: str) -> "Response":
         """Return the same response with this label for the metrics."""
-        return Response(self.status, self.body, self.content_type, self.headers, route)
+        return Response(self.status, self.body, self.content_type, self.headers, route, self.stream)
 
     def content(self, method: str) -> bytes:
         """Return the body to send in the response to a request with this method."""

@@ -14,10 +14,11 @@ from wsgiref.handlers import format_date_time
 import attrs
 import trio
 
-from ..net.head import Head, Refused, end_of_head, in_origin_form, wants_websocket, without_empty_line
+from ..net.head import Head, Refused, Stream, end_of_head, in_origin_form, wants_websocket, without_empty_line
 from ..net.proxies import Proxies, Sender
 from .client_stream import ClientStream
 from .endpoint import Response
+from .event_stream import EventStream
 from .request_head import RequestHead, Respond
 
 # A body larger than this is sent in its own write, so that it isn't copied.
@@ -53,6 +54,35 @@ class Unanswered:
     is_websocket: bool
 
 
+@attrs.frozen(slots=True)
+class Streamed:
+    """A response whose body lasts. It takes the connection over; nothing of it was written.
+
+    Attributes:
+        head: The head of the response.
+        is_chunked: Whether the body must be sent in chunks.
+        has_spoken: Whether the client has sent more after the request.
+    """
+
+    stream: EventStream
+    head: bytes
+    is_chunked: bool
+    has_spoken: bool
+
+    @property
+    def host(self) -> str:
+        """The address that the stream counts for."""
+        return self.stream.host
+
+    async def serve(self, stream: Stream) -> bool:
+        """Write the response to the connection until it ends. Returns whether it continues without the caller."""
+        return await self.stream.serve(stream, self.head, is_chunked=self.is_chunked, has_spoken=self.has_spoken)
+
+    def abandon(self) -> None:
+        """Give up the stream."""
+        self.stream.abandon()
+
+
 class Http1:
     """Serves one connection.
 
@@ -86,7 +116,7 @@ class Http1:
         self._last: tuple[bytes, Head] | None = None
         self._request: tuple[Head, RequestHead] | None = None
 
-    async def run(self, received: bytes, first: Head | None = None) -> Unanswered | None:
+    async def run(self, received: bytes, first: Head | None = None) -> Unanswered | Streamed | None:
         """Serve until the connection ends, or until a request needs another server.
 
         Args:
@@ -94,7 +124,8 @@ class Http1:
             first: The parsed head that these bytes begin with; None if they weren't parsed.
 
         Returns:
-            The bytes for another server. None if the connection has ended. Then it isn't closed yet.
+            The bytes for another server, or the response that takes the connection over. None if the connection has ended.
+            Then it isn't closed yet.
 
         Raises:
             Refused: A request isn't valid, or its head came too late.
@@ -107,7 +138,7 @@ class Http1:
             raise Refused(408, "the request head took too long")
         return None
 
-    async def _serve(self, received: bytes, head: Head | None) -> Unanswered | None:
+    async def _serve(self, received: bytes, head: Head | None) -> Unanswered | Streamed | None:
         while True:
             if head is None:
                 received, head = await self._next(received)
@@ -118,7 +149,9 @@ class Http1:
                 return Unanswered(received, wants_websocket(head) and head.target.startswith(b"/ws/"))
             received = received[head.size :]
             self._works()
-            await self._answer(head)
+            stream = await self._answer(head, has_more=bool(received))
+            if stream is not None:
+                return stream
             if head.closes or self._is_draining():
                 self.has_unread = bool(received)
                 return None
@@ -147,28 +180,41 @@ class Http1:
             self._last = found
         return found
 
-    async def _answer(self, head: Head) -> None:
+    async def _answer(self, head: Head, *, has_more: bool) -> Streamed | None:
+        """Answer a request, unless the body of the response lasts.
+
+        Args:
+            has_more: Whether the client has sent more after the request.
+        """
         if self._request is None or self._request[0] is not head:
             path, _, query = head.target.decode("ascii").partition("?")
             method = head.method.decode("ascii")
             self._request = head, RequestHead(method, path, query, head.headers, self._sender, self._proxies)
         request = self._request[1]
         response = await self._respond(request, _NO_BODY)
+        if response.stream is not None:
+            is_chunked = head.http_version != b"1.0"
+            start = response_head(response, closes=True, is_chunked=is_chunked)
+            return Streamed(response.stream, start, is_chunked, has_more)
         start, body = response_head(response, closes=head.closes), response.content(request.method)
         if len(body) > _LARGE:
             await self._stream.send_all(start)
             await self._stream.send_all(body)
         else:
             await self._stream.send_all(start + body)
+        return None
 
 
-def response_head(response: Response, *, closes: bool) -> bytes:
+def response_head(response: Response, *, closes: bool, is_chunked: bool = False) -> bytes:
     """Encode the head of a response for the wire.
 
     Args:
         closes: Whether the server closes the connection after it.
+        is_chunked: Whether the body is sent in chunks.
     """
     close = b"Connection: close\r\n\r\n" if closes else b"\r\n"
+    if is_chunked:
+        close = b"Transfer-Encoding: chunked\r\n" + close
     return b"HTTP/1.1 %d \r\n%s%s%s" % (response.status, response.lines, _date(int(time.time())), close)
 
 

@@ -18,12 +18,15 @@ import structlog
 import trio
 from h2.errors import ErrorCodes
 
+from ..core.errors import RemoteError
 from ..net.outgoing import Outgoing
 from ..net.places import Standing
 from ..net.proxies import Proxies, Sender
 from ..settings.server import ServerSettings
 from .adapter.h2 import goaway, http2_connection
 from .allowance import AllowanceExceeded, Allowances
+from .event_stream import EventStream
+from .http2_body import Http2Body
 from .http2_request import HeadRefused, RequestStream
 from .request_head import PeerGone, Respond
 
@@ -73,6 +76,7 @@ class Http2:
         self._sending = trio.Lock()
         self._receiving = trio.CancelScope()
         self._window = trio.Event()
+        self._ended = trio.Event()
         self._is_draining = self._has_sent_goaway = False
         self._idle_until = trio.current_time() + (settings.head_timeout if only is None else _SPARE_TIMEOUT)
         self._allowances = Allowances(trio.current_time)
@@ -104,7 +108,16 @@ class Http2:
                     await self._flush()
                 with trio.move_on_after(_LINGER):
                     await self._stream.aclose()
+            await self._end_streams()
             nursery.cancel_scope.cancel()
+
+    async def _end_streams(self) -> None:
+        """Let the responses that last end, because the connection has ended."""
+        while streams := [each for each in self._requests.values() if each.gone is not None]:
+            for each in streams:
+                each.leave()
+            self._ended = trio.Event()
+            await self._ended.wait()
 
     async def _close_when_cancelled(self) -> None:
         """Close the socket on cancellation. Writes are shielded, so they would otherwise last until their deadline."""
@@ -180,7 +193,7 @@ class Http2:
             case h2.events.StreamReset():
                 self._allowances.resets.take()
                 if request is not None:
-                    request.scope.cancel()
+                    request.leave()
             case h2.events.WindowUpdated():
                 self._allowances.window_updates.take()
                 self._wake()
@@ -215,9 +228,12 @@ class Http2:
         try:
             with request.scope:
                 try:
-                    status, headers, body = await self._answer(request)
-                    with self._outgoing.holding(body, request.scope.cancel):
-                        await self._send(request, status, headers, body)
+                    status, headers, body, stream = await self._answer(request)
+                    if stream is not None:
+                        await self._send_stream(request, status, headers, stream)
+                    else:
+                        with self._outgoing.holding(body, request.scope.cancel):
+                            await self._send(request, status, headers, body)
                 except trio.TooSlowError:
                     self._reset(request.number, ErrorCodes.CANCEL)
                 except h2.exceptions.ProtocolError:
@@ -231,6 +247,7 @@ class Http2:
                     self._reset(request.number, ErrorCodes.INTERNAL_ERROR)
         finally:
             del self._requests[request.number]
+            self._ended.set()
             for _, length in request.received:
                 self._acknowledge(length, request.number)
             if request.scope.cancelled_caught:
@@ -250,7 +267,7 @@ class Http2:
         with contextlib.suppress(*_GONE):
             await self._flush()
 
-    async def _answer(self, request: RequestStream) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    async def _answer(self, request: RequestStream) -> tuple[int, list[tuple[bytes, bytes]], bytes, EventStream | None]:
         """Let the application respond.
 
         Raises:
@@ -259,9 +276,17 @@ class Http2:
         try:
             head = request.head(self._sender, self._proxies, self._only)
         except HeadRefused as refused:
-            return refused.status, refused.headers, b""
+            return refused.status, refused.headers, b"", None
         response = await self._respond(head, request)
-        return response.status, response.head(), response.content(head.method)
+        stream = response.stream
+        if stream is not None:
+            try:
+                self._standing.enter_stream(stream.host)
+            except RemoteError as error:
+                stream.abandon()
+                headers = [(name.lower().encode(), value.encode()) for name, value in error.headers.items()]
+                return error.status, headers, b"", None
+        return response.status, response.head(), response.content(head.method), stream
 
     async def _send(self, request: RequestStream, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
         """Send a response as fast as the client reads it.
@@ -272,22 +297,68 @@ class Http2:
         number, timeout = request.number, self._settings.write_timeout
         with trio.fail_after(timeout * (1 + math.ceil(len(body) / _PART_BYTES))):
             self._connection.send_headers(number, [(b":status", b"%d" % status), *headers], end_stream=not body)
-            sent = 0
-            while sent < len(body):
-                # Take the event before the window is read, because an update may come during a write.
-                changed = self._window
-                window = self._connection.local_flow_control_window(number)
-                length = min(window, self._connection.max_outbound_frame_size, len(body) - sent)
-                if length <= 0:
-                    await self._flush()
-                    with trio.fail_after(timeout):
-                        await changed.wait()
-                    continue
-                self._connection.send_data(number, body[sent : sent + length], end_stream=sent + length == len(body))
-                sent += length
-                await self._flush()
+            await self._send_data(number, body, timeout, is_last=True)
             if not body:
                 await self._flush()
+
+    async def _send_data(self, number: int, body: bytes, timeout: float, *, is_last: bool) -> None:
+        """Send bytes of a body as fast as the client reads them.
+
+        Args:
+            timeout: The seconds to wait for the client to read something.
+            is_last: Whether they end the body.
+
+        Raises:
+            trio.TooSlowError: The client reads nothing for too long.
+        """
+        sent = 0
+        while sent < len(body):
+            # Take the event before the window is read, because an update may come during a write.
+            changed = self._window
+            window = self._connection.local_flow_control_window(number)
+            length = min(window, self._connection.max_outbound_frame_size, len(body) - sent)
+            if length <= 0:
+                await self._flush()
+                with trio.fail_after(timeout):
+                    await changed.wait()
+                continue
+            is_end = is_last and sent + length == len(body)
+            self._connection.send_data(number, body[sent : sent + length], end_stream=is_end)
+            sent += length
+            await self._flush()
+
+    async def _send_stream(
+        self, request: RequestStream, status: int, headers: list[tuple[bytes, bytes]], stream: EventStream
+    ) -> None:
+        """Send a response that lasts, until the server or the client ends it. It counts as a connection already."""
+        number = request.number
+        request.gone = trio.Event()
+        body = Http2Body(partial(self._send_part, number), request.gone)
+        try:
+            try:
+                self._connection.send_headers(number, [(b":status", b"%d" % status), *headers])
+            except h2.exceptions.ProtocolError:
+                # The client has closed the stream meanwhile.
+                stream.abandon()
+                raise
+            await stream.serve(body)
+        finally:
+            self._standing.leave_stream(stream.host)
+        if not body.is_whole:
+            self._reset(number, ErrorCodes.CANCEL)
+        elif not request.gone.is_set():
+            self._connection.end_stream(number)
+
+    async def _send_part(self, number: int, data: bytes) -> None:
+        """Send bytes of a response that lasts. The writer of the stream has the deadline.
+
+        Raises:
+            trio.BrokenResourceError: The client has closed the stream, or the connection is broken.
+        """
+        try:
+            await self._send_data(number, data, math.inf, is_last=False)
+        except h2.exceptions.ProtocolError as error:
+            raise trio.BrokenResourceError from error
 
     async def _taken(self, number: int, length: int) -> None:
         """Allow the client to send as many more bytes as the application has taken."""

@@ -28,6 +28,7 @@ class RequestStream:
         received: The parts of the body that the application hasn't taken yet, each with its number of flow-control bytes.
         is_whole: Whether the end of the body was received.
         arrived: Set when a part or the end was received.
+        gone: For a response that lasts, set when the client has gone. Until then, None.
     """
 
     number: int
@@ -38,6 +39,14 @@ class RequestStream:
     received: list[tuple[bytes, int]] = attrs.field(factory=list)
     is_whole: bool = False
     arrived: trio.Event = attrs.field(factory=trio.Event)
+    gone: trio.Event | None = None
+
+    def leave(self) -> None:
+        """Record that the client has gone. A response that lasts ends by itself, and any other one is cancelled."""
+        if self.gone is not None:
+            self.gone.set()
+        else:
+            self.scope.cancel()
 
     async def receive(self) -> bytes | None:
         """See `request_head.Body`. If the client leaves, the request is cancelled, so its body doesn't end."""

@@ -63,11 +63,14 @@ class RequestHandler:
         def admit() -> Admission:
             return self._gate.admit(headers, f"{path}?{head.query}", sender)
 
+        def check() -> None:
+            self._gate.check_headers(headers, sender)
+
         try:
             if head.proxies is not None:
                 sender = head.proxies.sender(headers, sender.host)
             target = self.routes.below(path), head.query
-            request = Request(head.method, *target, Headers(headers), body, None, admit, sender.host)
+            request = Request(head.method, *target, Headers(headers), body, None, admit, sender.host, check)
             if head.proxies is None:
                 made = await self._answer(path, request)
             else:

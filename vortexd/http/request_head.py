@@ -59,7 +59,7 @@ class RequestHead:
     @property
     def may_have_body(self) -> bool:
         """Whether a body may follow. In HTTP/2, a body needs no header that announces it."""
-        return self.method not in ("GET", "HEAD") or any(
+        return self.method not in ("GET", "HEAD", "OPTIONS") or any(
             name in (b"content-length", b"transfer-encoding") for name, _ in self.headers
         )
 

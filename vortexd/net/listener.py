@@ -25,6 +25,7 @@ import select
 import socket
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import Protocol
 
 import attrs
 import structlog
@@ -88,8 +89,26 @@ class Accepted:
     request: Head | None = None
 
 
-# Returns the head of a WebSocket handshake that followed the requests, and leaves the stream open. Otherwise returns None.
-Handler = Callable[[Accepted], Awaitable[bytes | None]]
+class Streamed(Protocol):
+    """A response that takes its connection over. The listener calls `serve` or `abandon`."""
+
+    @property
+    def host(self) -> str:
+        """The address of the client, which a trusted proxy may have named."""
+        ...
+
+    async def serve(self, stream: Stream, /) -> bool:
+        """Serve the connection, and return what a `WebSocketHandler` returns."""
+        ...
+
+    def abandon(self) -> None:
+        """Give up the response."""
+        ...
+
+
+# Returns the head of a request for another handler that followed the requests, or a response that takes the connection over,
+# and leaves the stream open. Otherwise returns None.
+Handler = Callable[[Accepted], Awaitable[bytes | Streamed | None]]
 # Returns whether the connection continues without its task. Then `Listener.leave` is called when it ends.
 WebSocketHandler = Callable[[Accepted], Awaitable[bool]]
 
@@ -299,13 +318,15 @@ class Listener:
         """Route a connection to its handler. Returns whether it continues without this task."""
         try:
             accepted = await self._receive(arrival, connection_id)
-            if accepted is not None and not accepted.is_websocket:
+            while accepted is not None and not accepted.is_websocket:
                 later = await http(accepted)
                 # A proxy may send a handshake on a connection that has served requests.
                 accepted = None
-                if later:
+                if isinstance(later, bytes):
                     await self._admit(arrival)
                     accepted = self._accepted(arrival, connection_id, later, parse_head(later))
+                elif later is not None:
+                    return await self._stream(arrival, later)
         except Refused as error:
             self.places.works(arrival)
             assert arrival.stream is not None
@@ -314,6 +335,25 @@ class Listener:
             return False
         self.places.works(arrival)
         return await websocket(accepted) if accepted else False
+
+    async def _stream(self, arrival: Arrival, response: Streamed) -> bool:
+        """Serve a response that takes a connection over. Returns whether it continues without this task.
+
+        Raises:
+            Refused: The client that a proxy has named has too many connections.
+        """
+        if arrival.proxies is not None:
+            try:
+                # No await may come before `serve`, because the response holds something until then.
+                self._offers.count_for(arrival, response.host)
+            except BaseException:
+                response.abandon()
+                raise
+            finally:
+                bind_contextvars(peer=str(arrival))
+        self.places.works(arrival)
+        assert arrival.stream is not None
+        return await response.serve(arrival.stream)
 
     async def _receive(self, arrival: Arrival, connection_id: str) -> Accepted | None:
         """Read the request of a connection. Returns None if the peer closed the connection, or sent nothing.

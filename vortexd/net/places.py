@@ -14,6 +14,7 @@ from collections.abc import Callable
 import structlog
 import trio
 
+from ..core.errors import RemoteError
 from ..settings.server import ServerSettings
 from .arrivals import Arrival
 from .proxies import Proxies
@@ -115,6 +116,23 @@ class Places:
         if not arrival.has_left:
             arrival.has_left = True
             self.leave(arrival.host)
+
+    def enter_stream(self, host: str, *, is_limited: bool) -> None:
+        """Count an event stream of HTTP/2 as a connection, because it takes as much. Call `leave` when it has ended.
+
+        Args:
+            host: The address of the client.
+            is_limited: Whether the address is limited. A proxy isn't, because it has connections for others.
+
+        Raises:
+            RemoteError: There is no place (503), or the address has too many connections (429).
+        """
+        if self.count >= self._most:
+            raise RemoteError("too many connections", 503, {"Retry-After": "1"})
+        if is_limited and self._per_address and self.by_address[host] >= self._per_address:
+            raise RemoteError("too many connections from this address", 429, {"Retry-After": "1"})
+        self.count += 1
+        self.by_address[host] += 1
 
     def rename(self, arrival: Arrival, host: str, port: int | None, proxies: Proxies | None) -> None:
         """Count a connection for another address than before."""
@@ -275,6 +293,12 @@ class Standing:
     async def reads(self) -> None:
         """Wait for a free slot, and record that the server waits for the peer."""
 
+    def enter_stream(self, host: str) -> None:
+        """Count an event stream of a client on this connection; see `Places.enter_stream`."""
+
+    def leave_stream(self, host: str) -> None:
+        """Remove an event stream that has ended from the counts."""
+
 
 class Placed(Standing):
     """Records the state of a connection that has one of the places."""
@@ -298,3 +322,17 @@ class Placed(Standing):
         """Wait for a free slot, and record that the server waits for the peer."""
         self._is_working = False
         await self._places.wait_reads(self._arrival)
+
+    def enter_stream(self, host: str) -> None:
+        """Count an event stream of a client on this connection; see `Places.enter_stream`.
+
+        Raises:
+            RemoteError: As `Places.enter_stream` raises it.
+        """
+        # A proxy that doesn't name its client has the stream for somebody else.
+        is_limited = self._arrival.proxies is None or host != self._arrival.host
+        self._places.enter_stream(host, is_limited=is_limited)
+
+    def leave_stream(self, host: str) -> None:
+        """Remove an event stream that has ended from the counts."""
+        self._places.leave(host)

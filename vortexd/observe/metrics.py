@@ -96,6 +96,11 @@ class Metrics:
         """Collect the numbers of awake and parked connections at each scrape."""
         self._shown(Connections(count))
 
+    def watch_event_streams(self, count: Callable[[], int]) -> None:
+        """Collect the number of event streams at each scrape. They are connections, too."""
+        text = "Open event streams. The number of connections includes them"
+        self._shown(Gauge("vortexd_event_streams", text)).read = count
+
     def watch_fleet(self, totals: Callable[[], Mapping[tuple[str, str], int]]) -> None:
         """Collect the instances by application and state at each scrape. The settings and the code name both labels."""
         self._shown(Fleet(totals))

@@ -8,7 +8,7 @@ from the cache. If a version comes back later, that is another publication with 
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar, cast
 
 from ..core.generation import Generation
 from ..core.model import Change, Config, Key, Origin
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..core.term import Term
 
 F = TypeVar("F", bound=bytes)
+P = ParamSpec("P")
 
 # Key, old version, new version, the origin, time and generation of the new version, whether it is marked as stale, and the
 # term of its pin.
@@ -36,13 +37,17 @@ class Payload(bytes):
     Otherwise it behaves like `bytes`. Its content never changes, even if it keeps framed forms.
     """
 
-    def framed(self, frame: Callable[[bytes], F]) -> F:
-        """Return this payload as a transport frames it. `frame` is called once for each payload."""
+    def framed(self, frame: Callable[Concatenate[bytes, P], F], *facts: P.args, **_: P.kwargs) -> F:
+        """Return this payload as a transport frames it. `frame` is called once for each payload.
+
+        Args:
+            facts: The further arguments of `frame`. They are facts about the payload, so they are always the same.
+        """
         # Many thousands of payloads are kept. So this dictionary is the only one of each.
-        frames = cast(dict[Callable[[bytes], F], F], self.__dict__)
+        frames = cast(dict[Callable[Concatenate[bytes, P], F], F], self.__dict__)
         framed = frames.get(frame)
         if framed is None:
-            framed = frames[frame] = frame(self)
+            framed = frames[frame] = frame(self, *facts, **_)
         return framed
 
 

@@ -20,6 +20,8 @@ from ..core.patterns import Pattern
 from ..core.text import rfc3339
 
 SCHEMA = 1
+# Each message of the server begins with its type.
+_BEGINNING = b'{"type":"'
 MAX_DEPTH = 32
 # The texts of `hello` to remember: one for each type of the first state, and for the settings before and after a reload.
 _HELLOS = 64
@@ -157,6 +159,12 @@ def connection_closing(reason: str, reconnect_after_ms: int, timestamp: str) -> 
 def error(code: str, message: str, timestamp: str) -> bytes:
     """Make the message that the server has refused the client's last message. The connection stays open."""
     return _message("error", timestamp, {"code": code, "message": message})
+
+
+def kind_of(message: bytes) -> str:
+    """Return the type of a message that this module has made."""
+    start = len(_BEGINNING)
+    return message[start : message.index(b'"', start)].decode("ascii")
 
 
 def _message(kind: str, timestamp: str, members: dict[str, Any]) -> bytes:

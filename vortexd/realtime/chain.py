@@ -216,13 +216,13 @@ class Chain:
         self._kept.extend(replies)
         self.wake()
 
-    def begin(self, key: Key) -> None:
-        """Add a key that the client has subscribed to.
+    def begin(self, key: Key, version: str | None = None) -> None:
+        """Add a key that the client has subscribed to, from the version that the client claims to have.
 
         If the chain has the key already, or the client has no right to it, do nothing.
         """
         if key not in self._last and self._may(key):
-            self._had[key] = self._last[key] = None
+            self._had[key] = self._last[key] = version
             self._behind[key] = None
 
     def resync(self, key: Key, version: str | None, *, in_full: bool) -> None:
@@ -434,6 +434,12 @@ class QuietChain:
         """The client's version of each of its keys, as a dictionary of the caller's own."""
         versions = self._versions
         return versions.copy() if isinstance(versions, Versions) else {self.key: self.version}
+
+    @property
+    def several(self) -> Versions | None:
+        """The versions of several keys, which other clients may share; None if it has only one key."""
+        versions = self._versions
+        return versions if isinstance(versions, Versions) else None
 
     def had(self, key: Key) -> str | None:
         """Return the client's version of a key; None if it has none."""

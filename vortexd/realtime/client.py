@@ -17,8 +17,8 @@ from ..core.model import Key
 from ..core.patterns import Pattern
 from ..fleet import Instance
 from ..pipeline.broadcast import Delivery, Subscriber
-from ..protocol.frames import text_frame
 from ..settings.realtime import RealtimeSettings
+from .forms import PLAIN, Form
 from .quota import PatternOwner
 from .reports import Counters as ReportCounters
 
@@ -97,6 +97,24 @@ class Counters(ReportCounters, Protocol):
 
 
 @attrs.frozen(slots=True, eq=False)
+class Wanted:
+    """What the request for an event stream has, in addition to a handshake.
+
+    Attributes:
+        patterns: The patterns to subscribe to.
+        version_of: Returns the version of a key that the client claims to have, or None.
+        has_spoken: Whether the client has already sent bytes after its request.
+    """
+
+    patterns: tuple[Pattern, ...] = ()
+    version_of: Callable[[Key], str | None] = lambda _: None
+    has_spoken: bool = False
+
+
+NOTHING_MORE = Wanted()
+
+
+@attrs.frozen(slots=True, eq=False)
 class Client:
     """The properties of a client, as the handshake has determined them.
 
@@ -106,12 +124,13 @@ class Client:
         admission: The rights of the client. They are checked again for each use.
         instance: The client's identity in the fleet.
         answer: The 101 response to its handshake.
-        window_bits: The window of permessage-deflate; None without compression.
+        form: The form of its messages. Connections of one form share them.
         hello: Makes the message `hello` from the type of the first state and the time; None if the client gets no `hello`.
         owner: The owner whose quota its patterns count for.
         settings: The settings at the time of the handshake. The connection keeps them.
         generation: The generation that the client claims for `last_version`, or None.
         is_sent_on: Whether another server has sent the client on already.
+        wanted: For an event stream that has just been opened, the rest of its request.
     """
 
     key: Key
@@ -119,16 +138,22 @@ class Client:
     admission: Admission
     instance: Instance
     answer: bytes
-    window_bits: int | None = None
+    form: Form = PLAIN
     hello: Callable[[str, str], bytes] | None = None
     owner: PatternOwner = ("", "")
     settings: RealtimeSettings = attrs.field(factory=RealtimeSettings)
     generation: Generation | None = None
     is_sent_on: bool = False
+    wanted: Wanted = NOTHING_MORE
+
+    @property
+    def window_bits(self) -> int | None:
+        """The window of permessage-deflate; None without compression."""
+        return self.form.window_bits
 
     def greeting(self, first: Delivery, timestamp: str) -> bytes:
-        """Make the frame with `hello`; empty if the client gets none.
+        """Make the bytes of `hello`; empty if the client gets none.
 
         It is made together with the first state, because it announces the type of that message.
         """
-        return bytes(text_frame(self.hello(first.kind, timestamp))) if self.hello is not None else b""
+        return bytes(self.form.message(self.hello(first.kind, timestamp))) if self.hello is not None else b""

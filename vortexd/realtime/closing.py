@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+from collections.abc import Iterator
 
 import trio
 from wsproto.connection import ConnectionState
@@ -33,16 +34,26 @@ async def close(
         is_writing: Whether a frame is only partly written. If so, no close frame may follow it.
         is_garbled: Whether the input is no longer a valid sequence of frames.
     """
-    is_cancelled = trio.current_effective_deadline() == -math.inf
-    if is_cancelled:
-        timeout = _HURRIED_TIMEOUT
-    with trio.CancelScope(shield=True, deadline=trio.current_time() + timeout):
-        with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError, RemoteProtocolError):
+    with farewell(timeout) as is_cancelled:
+        with contextlib.suppress(RemoteProtocolError):
             if websocket.state is ConnectionState.OPEN and reason.is_sent and not is_writing:
                 await stream.send_all(websocket.send(CloseConnection(reason.code, reason.text)))
                 if not is_cancelled:
                     await _wait_closed(stream, websocket, is_garbled=is_garbled)
     await trio.aclose_forcefully(stream)
+
+
+@contextlib.contextmanager
+def farewell(timeout: float) -> Iterator[bool]:
+    """Shield the last words to a client, within this many seconds. Errors of the connection end the block.
+
+    Yields whether the server is being cancelled. Then there is less time.
+    """
+    is_cancelled = trio.current_effective_deadline() == -math.inf
+    deadline = trio.current_time() + (_HURRIED_TIMEOUT if is_cancelled else timeout)
+    with trio.CancelScope(shield=True, deadline=deadline):
+        with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            yield is_cancelled
 
 
 async def _wait_closed(stream: trio.abc.Stream, websocket: WebSocket, *, is_garbled: bool) -> None:

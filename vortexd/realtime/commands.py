@@ -16,9 +16,8 @@ from ..core.patterns import Pattern
 from ..pipeline.broadcast import Subscriber
 from ..protocol import messages
 from ..protocol.close import CloseReason
-from ..protocol.frames import text_frame
 from .chain import Chain, Reply
-from .client import Client, Counters, Keys
+from .client import Client, Counters, Keys, Wanted
 from .inbound import Unacceptable
 from .quota import PatternQuota
 from .reports import Reports
@@ -81,6 +80,10 @@ class Commands:
         """
         await self._answer(self._session.receive_control(trio.current_time()))
 
+    async def subscribe(self, wanted: Wanted) -> None:
+        """Subscribe to the patterns of an event stream, as if the client had sent them. They are in force in the session."""
+        await self._subscribe(wanted.patterns, wanted.patterns, wanted.version_of)
+
     def unsubscribe_all(self) -> None:
         """End all subscriptions to patterns. Called when the connection has ended."""
         self._end(self._session.patterns)
@@ -95,7 +98,7 @@ class Commands:
             self._chain.reply_first(self._message(messages.unsubscribed(lost, self._timestamp())))
 
     def _message(self, text: bytes) -> Reply:
-        return Reply(text_frame(text))
+        return Reply(self._client.form.message(text))
 
     async def _answer(self, requests: Iterable[Request]) -> None:
         for request in requests:
@@ -146,7 +149,12 @@ class Commands:
         elif not self._reports.take(self._client.instance, self._client.admission, said):
             await self._forbid(Right.REPORT, "this key")
 
-    async def _subscribe(self, patterns: Sequence[Pattern], new: Sequence[Pattern]) -> None:
+    async def _subscribe(
+        self,
+        patterns: Sequence[Pattern],
+        new: Sequence[Pattern],
+        version_of: Callable[[Key], str | None] = lambda _: None,
+    ) -> None:
         owner = self._client.owner
         try:
             for pattern in new:
@@ -173,11 +181,14 @@ class Commands:
         if revoked:
             # While the confirmation waited for room, `revoke` has sent their end. The client must read the end last.
             await self._reply(self._message(messages.unsubscribed(revoked, self._timestamp())))
-        await self._begin(tuple(keys), new)
+        await self._begin(tuple(keys), new, version_of)
 
-    async def _begin(self, keys: Sequence[Key], new: Sequence[Pattern]) -> None:
+    async def _begin(
+        self, keys: Sequence[Key], new: Sequence[Pattern], version_of: Callable[[Key], str | None]
+    ) -> None:
         """Begin the chains of keys that new patterns have matched, except keys that only revoked patterns match.
 
+        `version_of` returns the version of a key that the client claims to have, or None.
         Each wait may let `revoke` run. It forgets the keys that have begun, but it doesn't know the keys that are left.
         """
         in_force: Sequence[Pattern] = new
@@ -187,7 +198,7 @@ class Commands:
                 unmatched = frozenset(self._keys.unmatched(keys, self._session.patterns))
             for key in keys[start : start + _KEYS_AT_ONCE]:
                 if key not in unmatched:
-                    self._chain.begin(key)
+                    self._chain.begin(key, version_of(key))
             await trio.lowlevel.checkpoint()
         self._chain.wake()
 

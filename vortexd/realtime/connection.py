@@ -1,8 +1,8 @@
-"""One awake WebSocket connection, with three tasks in a nursery. Only these tasks wait for the client.
+"""One awake connection, with three tasks in a nursery. Only these tasks wait for the client.
 
 The client sends bytes, and the broadcaster passes in deliveries. The connection sends frames in the order of `chain.Chain`.
 
-    reader     bytes ─▶ wsproto ─▶ session ─▶ replies and resyncs ─▶ chain
+    reader     bytes ─▶ wsproto ─▶ session ─▶ replies and resyncs ─▶ chain   (an event stream: only the end of its input)
     writer     chain ─▶ socket
     heartbeat  sends pings, and ends the connection if the client gives no sign of life
 
@@ -13,6 +13,7 @@ connection.
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from random import Random
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -23,7 +24,6 @@ from ..core.patterns import Pattern
 from ..pipeline.broadcast import Delivery
 from ..protocol import messages
 from ..protocol.close import CloseReason
-from ..protocol.frames import text_frame
 from . import closing
 from .chain import Chain, QuietChain, Reply
 from .client import Client, Counters, Keys, WebSocket
@@ -38,16 +38,19 @@ from .reports import Reports
 from .session import Session
 from .writer import Writer
 
+if TYPE_CHECKING:
+    from .events.input import EventReader
+
 
 class Connection:
-    """A WebSocket connection after its handshake; a `broadcast.Subscriber`.
+    """A WebSocket after its handshake, or an event stream; a `broadcast.Subscriber`.
 
     `run` owns the nursery with all tasks. Other tasks call `deliver`, `drain` and `close`, which never wait and never raise.
     The caller must hold the key in the store and register the connection, from before `run` until after it.
 
     Args:
         stream: The socket. `run` closes it.
-        websocket: The open wsproto connection. It may contain frames already.
+        websocket: The open wsproto connection. It may contain frames already. None for an event stream.
         reports: Receives acks.
         quota: Limits the number of patterns.
         fair_queue: Each message waits for a turn, so that many messages of one client don't delay the others.
@@ -58,7 +61,7 @@ class Connection:
     def __init__(
         self,
         stream: trio.abc.Stream,
-        websocket: WebSocket,
+        websocket: WebSocket | None,
         client: Client,
         keys: Keys,
         compressor: Compressor,
@@ -97,16 +100,34 @@ class Connection:
             self._can_park,
             session.fresh_in,
             random,
+            self._cursor,
         )
         self._commands = Commands(
             *(self, client, session, chain, self._writer.reply, keys, counters, reports, quota, timestamp)
         )
-        self._reader = Reader(
-            *(stream, websocket, settings, counters, self._lifecycle, self._heartbeat, fair_queue),
+        self._reader = self._open_reader(fair_queue)
+
+    def _open_reader(self, fair_queue: FairQueue) -> "Reader | EventReader":
+        client, counters, events = self._client, self._counters, self._client.form.events
+        if events is not None:
+            wanted = client.wanted
+            self._session.restore(wanted.patterns)
+            subscribe = partial(self._commands.subscribe, wanted) if wanted.patterns else None
+            return events.reader(self._stream, counters, subscribe, has_spoken=wanted.has_spoken)
+        assert self._websocket is not None  # only event streams have none
+        return Reader(
+            *(self._stream, self._websocket, client.settings, counters, self._lifecycle, self._heartbeat, fair_queue),
             self._take,
             self._commands.take_control,
             self._writer.reply,
         )
+
+    def _cursor(self) -> bytes | None:
+        """Make the id of an event for a client with patterns: its versions after everything that was taken. Else return None."""
+        client, events = self._client, self._client.form.events
+        if events is None or not self._session.patterns:
+            return None
+        return events.cursor(client.key, self._session.patterns, client.owner, self._chain.versions)
 
     # The parking lot.
 
@@ -197,7 +218,7 @@ class Connection:
     def drain(self, reconnect_after_ms: int) -> None:
         """Announce to the client that the server is stopping, and close the connection after that message is written."""
         text = messages.connection_closing(CloseReason.DRAIN.text, reconnect_after_ms, self._timestamp())
-        self._chain.reply_first(Reply(text_frame(text)), Reply(b"", ends=CloseReason.DRAIN))
+        self._chain.reply_first(Reply(self._client.form.message(text)), Reply(b"", ends=CloseReason.DRAIN))
 
     def unsubscribe_all(self) -> None:
         """End all subscriptions to patterns. Called when the connection has ended."""
@@ -282,12 +303,12 @@ class Connection:
     async def _end(self) -> None:
         """Close the socket. If possible, send the client a close frame with the reason first."""
         self._lifecycle.close(CloseReason.INTERNAL)
-        await closing.close(
-            self._stream,
-            self._websocket,
-            self._lifecycle.reason or CloseReason.INTERNAL,
-            self._client.settings.close_timeout,
-            is_writing=self._writer.is_writing,
-            is_garbled=self._reader.is_garbled,
-        )
+        events, is_writing = self._client.form.events, self._writer.is_writing
+        how = self._lifecycle.reason or CloseReason.INTERNAL, self._client.settings.close_timeout
+        if events is not None:
+            await events.end(self._stream, *how, is_writing=is_writing)
+        else:
+            assert self._websocket is not None  # only event streams have none
+            is_garbled = self._reader.is_garbled
+            await closing.close(self._stream, self._websocket, *how, is_writing=is_writing, is_garbled=is_garbled)
         self._lifecycle.enter(State.CLOSED)

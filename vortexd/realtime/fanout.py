@@ -17,7 +17,8 @@ import trio
 from ..auth import Right
 from ..pipeline.broadcast import Delivery
 from ..protocol.close import CloseReason
-from .framing import frame_of
+from ..protocol.frames import Frame
+from .forms import Form
 from .outgoing import Batch, Outgoing
 from .parked import WOKEN_AT_ONCE, Lot, Parked
 from .row import Row, descriptors_of
@@ -119,16 +120,16 @@ class FanOut:
         Args:
             refused: The rows of which no connection can take it are added to this.
         """
-        forms: dict[int | None, list[Row]] = {}
+        forms: dict[Form, list[Row]] = {}
         to_wake: list[Parked] = []
         rights: dict[int, bool] = {}
         for each in rows:
             if self._accepts(each, delivery, rights, to_wake):
-                forms.setdefault(each.window_bits, []).append(each)
+                forms.setdefault(each.form, []).append(each)
             else:
                 refused.append(each)
-        for bits, accepted in forms.items():
-            frames = _frames([delivery], bits)
+        for form, accepted in forms.items():
+            frames = _frames([delivery], form)
             if frames is None:
                 refused += accepted
             else:
@@ -193,7 +194,8 @@ class FanOut:
 
     def _send_all(self, parked: Parked, deliveries: Sequence[Delivery]) -> None:
         """Write all deliveries of one client at once. If that isn't possible, wake the connection."""
-        frames = _frames(deliveries, parked.window_bits)
+        events = parked.form.events
+        frames = _frames(deliveries, parked.form) if events is None else events.for_parked(parked, deliveries)
         if frames is None or not parked.accepts_all(deliveries, partial(parked.admission.may, Right.SUBSCRIBE)):
             self._lot.wake(parked, missed=[each.key for each in deliveries])
             return
@@ -225,12 +227,13 @@ def _may(parked: Parked, delivery: Delivery, rights: dict[int, bool]) -> bool:
     return rights[who]
 
 
-def _frames(deliveries: Sequence[Delivery], bits: int | None) -> list[bytes] | None:
-    """Return the frames in the form for a window. Returns None if compressing them needs a thread."""
+def _frames(deliveries: Sequence[Delivery], form: Form) -> list[bytes] | None:
+    """Return the bytes of deliveries in a form. Returns None if compressing them needs a thread."""
     frames: list[bytes] = []
+    bits = form.window_bits
     for delivery in deliveries:
-        frame = frame_of(delivery)
-        if bits is None:
+        frame = form.shared(delivery)
+        if bits is None or not isinstance(frame, Frame):
             frames.append(frame)
         elif len(frame) <= _SMALL_BYTES or frame.is_ready(bits):
             frames.append(frame.for_window(bits))

@@ -14,10 +14,10 @@ from ..core.model import Key
 from ..core.patterns import Pattern
 from ..pipeline.broadcast import Delivery
 from ..protocol import messages
-from ..protocol.frames import text_frame
 from .chain import can_begin
 from .client import Keys
-from .framing import frame_of, is_quick
+from .forms import Form, frame_of
+from .framing import is_quick
 from .parked import Parked, SharedSubscriptions, Subscriptions
 from .quota import PatternQuota, owner_of
 from .versions import SharedVersions, Versions
@@ -94,20 +94,20 @@ class FirstSubscription:
         self._quota.take(owner, patterns)
         had = parked.versions
         # The right to a pattern includes each key that it matches.
-        begun = self._begin([key for key in keys if key not in had], patterns, parked.window_bits)
+        begun = self._begin([key for key in keys if key not in had], patterns, parked.form)
         had.update((each.key, each.new_version) for each in begun.deliveries)
         more = self._subscriptions.get(patterns, owner)
         self._add_patterns(parked, more, self._versions.get(parked.key, more.patterns, had))
         return begun
 
-    def _begin(self, keys: Sequence[Key], patterns: Collection[Pattern], bits: int | None) -> Begun:
+    def _begin(self, keys: Sequence[Key], patterns: Collection[Pattern], form: Form) -> Begun:
         """Make the confirmation, and the first states of keys up to the first one that the tasks must write."""
-        frames: list[bytes] = [text_frame(messages.subscribed(patterns, self._timestamp()))]
+        frames: list[bytes] = [form.message(messages.subscribed(patterns, self._timestamp()))]
         deliveries: list[Delivery] = []
         size = 0
         for key in keys:
             delivery = self._keys.ready(key, None)
-            frame = _frame(delivery, bits) if delivery is not None else None
+            frame = _frame(delivery, form.window_bits) if delivery is not None else None
             if delivery is None or frame is None or size + len(frame) > _MOST_BYTES:
                 break
             size += len(frame)

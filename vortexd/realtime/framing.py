@@ -1,23 +1,14 @@
-"""Makes WebSocket frames from payloads. All clients share a frame, and its compressed form for each window.
-
-A frame is made once, and the payload of the pipeline keeps it. A compressed form is made once, and the frame keeps it.
-"""
+"""Compresses WebSocket frames. A compressed form is made once for each window, and the frame keeps it."""
 
 from functools import partial
 
 import trio
 
 from ..aio import threads
-from ..pipeline.broadcast import Delivery
-from ..protocol.frames import Frame, text_frame
+from ..protocol.frames import Frame
 
 # Compressing a frame up to this size takes much less than a millisecond. Using a thread takes a tenth of a millisecond.
 _SMALL_BYTES = 16_384
-
-
-def frame_of(delivery: Delivery) -> Frame:
-    """Return the frame of a delivery. All its clients share it."""
-    return delivery.payload.framed(text_frame)
 
 
 def is_quick(frame: Frame, window_bits: int) -> bool:

@@ -11,6 +11,7 @@ from typing import Protocol
 from ..core.model import Key
 from ..pipeline.broadcast import Delivery, Subscriber
 from ..pipeline.registry import Registry
+from .forms import Form
 from .parked import Parked
 from .row import Row
 from .sockets import MOST
@@ -77,12 +78,12 @@ class Group:
             is_ahead: As in `Row`.
         """
         principal: object = parked.admission.principal
-        row = self._open(principal, parked.window_bits, parked.version, is_ahead=is_ahead)
+        row = self._open(principal, parked.form, parked.version, is_ahead=is_ahead)
         if row is None and len(self._rows) >= _ROWS:
             principal = None
-            row = self._open(principal, parked.window_bits, parked.version, is_ahead=is_ahead)
+            row = self._open(principal, parked.form, parked.version, is_ahead=is_ahead)
         if row is None:
-            row = Row(self, principal, parked.window_bits, parked.version)
+            row = Row(self, principal, parked.form, parked.version)
             row.is_ahead = is_ahead
             self._rows.append(row)
         row.add(parked)
@@ -90,7 +91,7 @@ class Group:
     def _open(
         self,
         principal: object,
-        window_bits: int | None,
+        form: Form,
         version: str | None,
         other_than: Row | None = None,
         *,
@@ -98,7 +99,7 @@ class Group:
     ) -> Row | None:
         """Return the first row for such connections that they may join."""
         for each in self._rows:
-            is_alike = each.version == version and each.principal is principal and each.window_bits == window_bits
+            is_alike = each.version == version and each.principal is principal and each.form is form
             if is_alike and each.is_ahead == is_ahead and each.is_open and each is not other_than:
                 return each
         return None
@@ -130,7 +131,7 @@ class Group:
         Otherwise, each change during which connections arrive would leave a small row behind.
         """
         if row.is_open:
-            other = self._open(row.principal, row.window_bits, row.version, row, is_ahead=row.is_ahead)
+            other = self._open(row.principal, row.form, row.version, row, is_ahead=row.is_ahead)
             if other is not None and len(row) + len(other) <= MOST:
                 large, row = (other, row) if len(row) <= len(other) else (row, other)
                 large.absorb(row, self._parked_at)

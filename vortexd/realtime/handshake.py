@@ -26,7 +26,7 @@ from ..protocol.deflate import Deflate
 
 SUBPROTOCOL = "vortex.v1"
 # RFC 9110 sets no limit. Versions have 16 characters, so any longer text is an unknown version.
-_MAX_VERSION_LENGTH = 64
+MAX_VERSION_LENGTH = 64
 _MAX_GENERATION_LENGTH = 64
 _MAX_INSTANCE_LENGTH = 128
 _BODY = (b"content-length", b"transfer-encoding")
@@ -90,19 +90,27 @@ def parse_target(target: str) -> Target:
     path, _, query = target.partition("?")
     try:
         application, profile = (_names_of if len(path) <= _CACHED_PATH else _names_of.__wrapped__)(path)
-        parameters = _parameters(query) if query else {}
-        label = parameters.get("label")
-        return Target(
-            application,
-            profile,
-            names.labels(label) if label else None,
-            parameters.get("last_version") or None,
-            parameters.get("instance"),
-            Generation.parse(parameters.get("generation", "")),
-            parameters.get("sent_on") == "1",
-        )
+        return make_target(application, profile, parse_query(query) if query else {})
     except InvalidName as error:
         raise Refusal(error.status, error.reason) from None
+
+
+def make_target(application: str, profile: str, parameters: Mapping[str, str]) -> Target:
+    """Make the target from valid names and the parameters of the query.
+
+    Raises:
+        InvalidName: The label isn't valid.
+    """
+    label = parameters.get("label")
+    return Target(
+        application,
+        profile,
+        names.labels(label) if label else None,
+        parameters.get("last_version") or None,
+        parameters.get("instance"),
+        Generation.parse(parameters.get("generation", "")),
+        parameters.get("sent_on") == "1",
+    )
 
 
 # Clients of one application all send the same path.
@@ -115,7 +123,13 @@ def _names_of(path: str) -> tuple[str, str]:
     return names.application(names.decode_segment(segments[2])), names.profile(names.decode_segment(segments[3]))
 
 
-def _parameters(query: str) -> dict[str, str]:
+def parse_query(query: str) -> dict[str, str]:
+    """Decode the parameters of a query, and check those of a handshake.
+
+    Raises:
+        InvalidName: A name or a value isn't valid UTF-8.
+        Refusal: A parameter isn't valid, or occurs twice.
+    """
     parameters: dict[str, str] = {}
     for pair in filter(None, query.split("&")):
         name, _, value = pair.partition("=")
@@ -124,7 +138,7 @@ def _parameters(query: str) -> dict[str, str]:
         if name in parameters:
             raise Refusal(400, "a query parameter occurs twice")
         parameters[name] = names.decode_segment(value)
-    if len(parameters.get("last_version", "")) > _MAX_VERSION_LENGTH:
+    if len(parameters.get("last_version", "")) > MAX_VERSION_LENGTH:
         raise Refusal(400, "invalid last_version")
     if len(parameters.get("generation", "")) > _MAX_GENERATION_LENGTH:
         raise Refusal(400, "invalid generation")

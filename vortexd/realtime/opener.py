@@ -28,7 +28,8 @@ from ..protocol import messages
 from ..protocol.deflate import Deflate
 from ..settings.realtime import RealtimeSettings
 from . import client as clients
-from .client import Client
+from .client import NOTHING_MORE, Client, Wanted
+from .forms import Form, web_socket_form
 from .handshake import Opening, Refusal, Target, UsualOpening, open_handshake, parse_target
 from .quota import owner_of
 from .recognition import Recognizer
@@ -96,6 +97,11 @@ class Opener:
         if not self._by_token[admission.identity]:
             del self._by_token[admission.identity]
 
+    @property
+    def settings(self) -> RealtimeSettings:
+        """The settings for new connections."""
+        return self._settings
+
     async def open(self, head: bytes, target: str, connection_id: str, sender: Sender) -> tuple[Opening, Client]:
         """Parse a handshake, check its token and rights, and hold its key.
 
@@ -106,8 +112,23 @@ class Opener:
         try:
             # Check the token first. A client without access must not learn which keys exist.
             admission = self._gate.admit(opening.headers, target, sender)
-            wanted = parse_target(target)
-            key = self._key_of(wanted)
+        except RemoteError as error:
+            raise Refusal(error.status, error.reason, error.headers) from None
+        wanted = parse_target(target)
+        key = await self.hold(admission, wanted, _ROUTE)
+        return opening, self._client(opening, wanted, key, admission, connection_id, sender)
+
+    async def hold(self, admission: Admission, wanted: Target, route: str) -> Key:
+        """Check the rights and the limits of a client that was admitted, and hold its key.
+
+        Args:
+            route: The route of the request, for the log.
+
+        Raises:
+            Refusal: The client may not connect. Its key isn't held then.
+        """
+        key = self._key_of(wanted)
+        try:
             admission.authorize(Right.SUBSCRIBE, key)
             # This parses in a thread, once for all clients that wait for the same key. `hold` then finds the result.
             key = (await self._keys.read(key)).key
@@ -132,11 +153,15 @@ class Opener:
             raise Refusal(error.status, error.reason, error.headers) from None
         except (FormatError, ResolveError) as error:
             if self._faults.is_new(str(error), str(key), trio.current_time()):
-                log.warning("handshake not served", method="GET", route=_ROUTE, key=str(key), reason=str(error))
+                log.warning("handshake not served", method="GET", route=route, key=str(key), reason=str(error))
             reason = "the configuration can't be read; the server's log names the file at fault"
             may_read = admission.may(Right.READ, key)
             raise Refusal(500, reason, broken_headers(at_fault(error, key)) if may_read else None) from None
-        return opening, self._client(opening, wanted, key, admission, connection_id, sender)
+        return key
+
+    def release(self, key: Key) -> None:
+        """Release a key that `hold` has held, because the client doesn't connect."""
+        self._keys.release(key)
 
     def open_now(self, data: bytes, connection_id: str, sender: Sender, head: Head | None = None) -> Client | None:
         """Do what `open` does, without waiting. The key isn't held yet.
@@ -185,20 +210,46 @@ class Opener:
         connection_id: str,
         sender: Sender,
     ) -> Client:
-        if self._faults:
-            self._faults.works(str(key))
-        instance = Instance(key, connection_id, sys.intern(sender.host), wanted.instance, self._now())
         settings = self._settings
         deflate = Deflate(settings.message_bytes) if settings.compression else None
         answer = opening.accept(connection_id, deflate)
+        form = web_socket_form(deflate.window_bits if deflate else None)
+        named = connection_id, sender.host
+        return self.client(wanted, key, admission, *named, answer, form, has_hello=opening.is_versioned)
+
+    def client(
+        self,
+        wanted: Target,
+        key: Key,
+        admission: Admission,
+        connection_id: str,
+        host: str,
+        answer: bytes,
+        form: Form,
+        *,
+        has_hello: bool,
+        more: Wanted | None = None,
+    ) -> Client:
+        """Make the client of a connection that may begin.
+
+        Args:
+            host: The address of the client, or "" for a Unix socket.
+            answer, form: As in `Client`.
+            has_hello: Whether the client gets `hello`.
+            more: As `Client.wanted`.
+        """
+        if self._faults:
+            self._faults.works(str(key))
+        settings = self._settings
+        instance = Instance(key, connection_id, sys.intern(host), wanted.instance, self._now())
         hello = None
-        if opening.is_versioned:
+        if has_hello:
             interval, timeout = settings.heartbeat_interval, settings.heartbeat_timeout
             hello = partial(messages.hello, connection_id, _SERVER, interval, timeout)
-        bits = deflate.window_bits if deflate else None
         owner = owner_of(admission, instance.host)
         return Client(
-            *(key, wanted.last_version, admission, instance, answer, bits, hello, owner, settings),
+            *(key, wanted.last_version, admission, instance, answer, form, hello, owner, settings),
             generation=wanted.generation,
             is_sent_on=wanted.is_sent_on,
+            wanted=more or NOTHING_MORE,
         )

@@ -14,6 +14,7 @@ from ..pipeline.broadcast import Delivery
 from ..protocol.close import CloseReason
 from ..settings.realtime import RealtimeSettings
 from .chain import QuietChain
+from .forms import Form
 from .quota import PatternOwner
 from .versions import Versions
 
@@ -69,7 +70,7 @@ class Parked(QuietChain):
     Attributes:
         more: The subscriptions to patterns, or None.
         admission: The rights of the client.
-        window_bits: As in `client.Client`.
+        form: As in `client.Client`.
         instance: The client's identity for the fleet, the log and the limits.
         next_ping: The time at which the next heartbeat is due, by Trio's clock.
         pinged: The time of the heartbeat that the client hasn't answered, or None.
@@ -79,13 +80,13 @@ class Parked(QuietChain):
     __slots__ = (
         "admission",
         "fd",
+        "form",
         "instance",
         "more",
         "next_ping",
         "pinged",
         "queue",
         "settings",
-        "window_bits",
     )
 
     def __init__(
@@ -95,7 +96,7 @@ class Parked(QuietChain):
         key: Key,
         versions: str | Versions | None,
         admission: Admission,
-        window_bits: int | None,
+        form: Form,
         instance: Instance,
         next_ping: float,
         settings: RealtimeSettings,
@@ -105,7 +106,7 @@ class Parked(QuietChain):
         self.queue = queue
         self.fd = fd
         self.admission = admission
-        self.window_bits = window_bits
+        self.form = form
         self.instance = instance
         self.next_ping = next_ping
         self.pinged: float | None = None

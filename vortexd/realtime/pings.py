@@ -15,10 +15,9 @@ import attrs
 import trio
 
 from ..core.model import Key
-from ..protocol import messages
 from ..protocol.close import CloseReason
-from ..protocol.frames import PING, text_frame
 from ..settings.realtime import RealtimeSettings
+from .forms import Form
 from .parked import WOKEN_AT_ONCE, Lot, Parked
 from .sockets import MOST, Sockets
 
@@ -46,11 +45,12 @@ class Counters(Protocol):
 
 @attrs.frozen(slots=True)
 class _Kind:
-    """The connections of one kind share the frame of a heartbeat and the times after it."""
+    """The connections of one kind share the bytes of a heartbeat and the times after it."""
 
     key: Key
     version: str | None
     settings: RealtimeSettings
+    form: Form
 
 
 @attrs.frozen(slots=True, eq=False)
@@ -219,17 +219,18 @@ class Pings:
 
     async def _handle(self, due: Sequence[Parked]) -> None:
         """Handle the connections for which a heartbeat or the end of a round is due."""
-        frames: dict[tuple[Key, str | None], bytes] = {}
+        frames: dict[tuple[Key, str | None, Form], bytes] = {}
         count = 0
         late: list[Parked] = []
         timestamp = self._timestamp()
         for start in range(0, len(due), MOST):
             for kind, members in self._sort(due[start : start + MOST], late).items():
-                what = kind.key, kind.version
+                what = kind.key, kind.version, kind.form
                 if what not in frames:
-                    frames[what] = text_frame(messages.ping(*what, timestamp)) + PING
+                    frames[what] = kind.form.heartbeat(kind.key, kind.version, timestamp)
                 self._ping(members, frames[what], kind)
-                count += len(members)
+                if kind.form.events is None:
+                    count += len(members)
             if start + MOST < len(due):
                 await trio.lowlevel.checkpoint()
         self._written(count)
@@ -280,21 +281,30 @@ class Pings:
                 or each.key is not kind.key
                 or version != kind.version
                 or each.settings is not kind.settings
+                or each.form is not kind.form
             ):
-                kind = _Kind(each.key, version, each.settings)
+                kind = _Kind(each.key, version, each.settings, each.form)
                 members = found.setdefault(kind, [])
             members.append(each)
         return found
 
     def _ping(self, members: Sequence[Parked], frame: bytes, kind: _Kind) -> None:
-        """Write one heartbeat to all these connections. No other task runs from their look-up until this returns."""
-        now = self._unanswered.begin(trio.current_time(), len(members))
+        """Write one heartbeat to all these connections. No other task runs from their look-up until this returns.
+
+        The client of an event stream doesn't answer it. If such a client is lost, only a write fails.
+        """
+        is_answered = kind.form.events is None
+        now = self._unanswered.begin(trio.current_time(), len(members)) if is_answered else trio.current_time()
         next_ping = now + kind.settings.heartbeat_interval
         exceptions = self._sockets.write_all([each.fd for each in members], frame)
         for each in members:
-            each.pinged, each.next_ping = now, next_ping
-        end = self._at(now + kind.settings.heartbeat_timeout, kind.settings)
-        end.rounds.append(_Round(members, now, next_ping, kind.settings))
+            each.pinged, each.next_ping = (now if is_answered else None), next_ping
+        if is_answered:
+            end = self._at(now + kind.settings.heartbeat_timeout, kind.settings)
+            end.rounds.append(_Round(members, now, next_ping, kind.settings))
+        else:
+            # Those that leave the lot below are skipped when they are due.
+            self._at(next_ping, kind.settings).due.extend(members)
         lost = unwritten = 0
         for index, result in exceptions:
             if result >= 0 or result == -errno.EAGAIN:
@@ -304,7 +314,7 @@ class Pings:
             else:
                 lost += 1
                 self._lot.end(members[index], CloseReason.LOST)
-        self._counters.sent("ping", len(members) - lost)
+        self._counters.sent("ping" if is_answered else "heartbeat", len(members) - lost)
         self._counters.bytes_written((len(members) - lost) * len(frame) - unwritten)
 
 

@@ -151,6 +151,10 @@ class Receiving:
         """Handle data that isn't the pong of a heartbeat. This removes no other connection from the lot."""
         if data is NEEDS_TASK:
             self._lot.wake(parked)
+        elif parked.form.events is not None:
+            # The client of an event stream has nothing to say. Any bytes, and their end, end the stream.
+            self._counters.bytes_read(len(data))
+            self._lot.end(parked, CloseReason.CLIENT)
         elif not data:
             self._lot.end(parked, CloseReason.LOST)
         elif not self._take_message(parked, data):
@@ -168,7 +172,7 @@ class Receiving:
         may_subscribe = self._first_subscription.is_possible(parked)
         if len(data) > _MESSAGE_BYTES or not (may_report or may_subscribe):
             return False
-        bits = parked.window_bits
+        bits = parked.form.window_bits
         text = sole_text(data, [] if bits is None else [Deflate(parked.settings.message_bytes, bits)])
         if text is None:
             return False

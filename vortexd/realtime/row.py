@@ -1,4 +1,4 @@
-"""Parked connections that a delivery treats alike: the same key, principal, compression and version. Pure.
+"""Parked connections that a delivery treats alike: the same key, principal, form and version. Pure.
 
 The fan-out decides once for a row, writes to all of its descriptors in one call, and notes the new version once. So a
 change touches no object of a single client. The invariant: a row has the version that each of its connections has. A
@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Protocol
 
 from .chain import SharedVersion
+from .forms import Form
 from .parked import Parked
 from .sockets import MOST
 
@@ -28,20 +29,20 @@ class Row(SharedVersion):
     Attributes:
         group: The group that it belongs to.
         principal: The principal of its connections, or None if they have several.
-        window_bits: As in `client.Client`.
+        form: As in `client.Client`.
         descriptors: The descriptors of its connections.
         waiting: As long as deliveries wait, no connection may join. A connection that joins has the newest version, and must
             not get them.
         is_ahead: Whether its connections began with a change that is in force, but not broadcast yet. They must not get that one.
     """
 
-    __slots__ = ("descriptors", "group", "is_ahead", "principal", "window_bits")
+    __slots__ = ("descriptors", "form", "group", "is_ahead", "principal")
 
-    def __init__(self, group: Written, principal: object, window_bits: int | None, version: str | None) -> None:
+    def __init__(self, group: Written, principal: object, form: Form, version: str | None) -> None:
         super().__init__(version)
         self.group = group
         self.principal = principal
-        self.window_bits = window_bits
+        self.form = form
         self.descriptors = array("i")
         self.is_ahead = False
 

@@ -1,4 +1,4 @@
-"""Serves all WebSocket connections, from the upgrade request to the drain at the end.
+"""Serves all WebSocket connections and event streams, from their request to the drain at the end.
 
 The listener passes in a stream with its request head. A connection is either *parked* in the lot, or *awake* with its tasks.
 Most connections are parked most of the time. In both cases, one synchronous step registers the connection and writes its
@@ -21,7 +21,7 @@ from wsproto.connection import Connection as WebSocket
 from wsproto.extensions import Extension
 
 from ..aio.fair_queue import FairQueue
-from ..auth import Admission, Gate, Right
+from ..auth import Gate, Right
 from ..core.errors import RemoteError
 from ..core.model import Key
 from ..core.patterns import Pattern
@@ -33,6 +33,7 @@ from ..pipeline.broadcast import Delivery, Subscriber
 from ..pipeline.registry import Registry
 from ..protocol.close import CloseReason
 from ..protocol.deflate import Deflate
+from ..protocol.frames import Frame
 from ..settings.fleet import FleetSettings
 from ..settings.realtime import RealtimeSettings
 from . import client as clients
@@ -40,9 +41,10 @@ from .chain import QuietChain, can_begin, is_complete
 from .client import Client
 from .connection import Connection
 from .first_subscription import FirstSubscription
-from .framing import Compressor, frame_of, is_quick
+from .forms import frame_of
+from .framing import Compressor, is_quick
 from .groups import Groups
-from .handshake import Opening, Refusal
+from .handshake import Refusal
 from .opener import Keys, Opener
 from .parked import Parked, SharedSubscriptions, Subscriptions
 from .parked_sockets import PARKABLE, ParkedSockets
@@ -80,6 +82,7 @@ class Connected:
         principal: The name of the client's principal, such as the name of its token.
         version: The last version of its main key that was sent to it.
         patterns: The number of patterns that it has subscribed to.
+        transport: As in `forms.Form`.
     """
 
     instance: Instance
@@ -88,10 +91,11 @@ class Connected:
     version: str | None
     patterns: int
     is_parked: bool
+    transport: str = "websocket"
 
 
 class WebSocketServer:
-    """Serves WebSocket connections, each until it ends.
+    """Serves WebSocket connections and event streams, each until it ends.
 
     Args:
         registry: The connections by their subscriptions. The broadcaster reads it.
@@ -126,6 +130,7 @@ class WebSocketServer:
         self._timestamp = timestamp
         self._random = random
         self._awake: dict[Connection, None] = {}
+        self._event_streams = 0
         self._quota = PatternQuota(
             settings.distinct_patterns, settings.distinct_patterns_per_owner, self._report_refusal
         )
@@ -163,6 +168,21 @@ class WebSocketServer:
         return len(self._lot)
 
     @property
+    def opener(self) -> Opener:
+        """Decides whether clients may connect."""
+        return self._opener
+
+    @property
+    def quota(self) -> PatternQuota:
+        """The limits of different patterns."""
+        return self._quota
+
+    @property
+    def event_streams(self) -> int:
+        """The number of event streams, whether awake or parked."""
+        return self._event_streams
+
+    @property
     def sockets(self) -> str:
         """The name of the implementation that writes to many sockets."""
         return self._sockets.name
@@ -172,12 +192,12 @@ class WebSocketServer:
         for each in self._awake:
             client = each.client
             version, patterns = each.versions.get(client.key), len(each.patterns)
-            yield Connected(client.instance, client.admission.name, client.key, version, patterns, is_parked=False)
+            shown = client.instance, client.admission.name, client.key, version, patterns
+            yield Connected(*shown, is_parked=False, transport=client.form.transport)
         for parked in self._lot:
             patterns = len(parked.patterns)
-            yield Connected(
-                parked.instance, parked.admission.name, parked.key, parked.version, patterns, is_parked=True
-            )
+            shown = parked.instance, parked.admission.name, parked.key, parked.version, patterns
+            yield Connected(*shown, is_parked=True, transport=parked.form.transport)
 
     async def park(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run the parking lot until `drain` has ended all connections. If this doesn't run, no connection is parked."""
@@ -211,7 +231,7 @@ class WebSocketServer:
                 log.debug("handshake refused", status=refusal.status, reason=refusal.reason)
                 await self._answer(stream, refusal.to_bytes())
                 return False
-            return await self._serve(stream, opening, client)
+            return await self._serve(stream, client, opening.websocket, is_ahead=opening.is_ahead)
 
     def serve_now(
         self,
@@ -302,12 +322,32 @@ class WebSocketServer:
 
     # From the beginning to the end of a connection.
 
-    async def _serve(self, stream: trio.abc.Stream, opening: Opening, client: Client) -> bool:
-        """Serve a connection whose key is held, and release the key at the end. Returns whether it was parked."""
+    async def serve_events(self, stream: trio.abc.Stream, client: Client) -> bool:
+        """Serve an event stream until it ends or is parked. No action of a client makes this raise.
+
+        Args:
+            client: A client whose key is held. `Client.answer` is the beginning of the stream.
+
+        Returns:
+            As in `serve`.
+        """
+        wanted = client.wanted
+        async with stream:
+            return await self._serve(stream, client, None, is_ahead=bool(wanted.patterns or wanted.has_spoken))
+
+    async def _serve(
+        self, stream: trio.abc.Stream, client: Client, websocket: clients.WebSocket | None, *, is_ahead: bool
+    ) -> bool:
+        """Serve a connection whose key is held, and release the key at the end. Returns whether it was parked.
+
+        Args:
+            websocket: The open wsproto connection; None for an event stream.
+            is_ahead: Whether the client has asked for more than its first state already.
+        """
         log.debug("connection opening", key=str(client.key), principal=client.admission.name)
         first = None
         is_quick = self._can_park(client) and not self._is_ahead(client)
-        if isinstance(stream, PARKABLE) and is_quick and not (opening.is_ahead or _has_unread(stream)):
+        if isinstance(stream, PARKABLE) and is_quick and not (is_ahead or _has_unread(stream)):
             try:
                 first = await self._first_state(client)
             except BaseException:
@@ -329,15 +369,13 @@ class WebSocketServer:
                     self._keep_awake(parked)
                 return True
             if written is not None:
-                connection = self._connection(
-                    stream, opening.websocket, attrs.evolve(client, hello=None, last_version=None)
-                )
+                connection = self._connection(stream, websocket, attrs.evolve(client, hello=None, last_version=None))
                 connection.resume(
                     QuietChain(client.key, version), (), self._first_ping(client), None, b"", whole[written:]
                 )
                 self._begin(connection, client)
                 return await self._run(connection, stream, client)
-        connection = self._connection(stream, opening.websocket, client)
+        connection = self._connection(stream, websocket, client)
         self._begin(connection, client)
         is_answered = False
         try:
@@ -354,8 +392,10 @@ class WebSocketServer:
         """
         while True:
             delivery = await self._keys.catch_up(client.key, client.last_version)
-            shared, bits = frame_of(delivery), client.window_bits
-            frame = shared if bits is None else await self._compressor.compress(shared, bits)
+            shared, bits = client.form.shared(delivery), client.window_bits
+            frame = shared
+            if bits is not None and isinstance(shared, Frame):
+                frame = await self._compressor.compress(shared, bits)
             if not can_begin(delivery, is_allowed=client.admission.may(Right.SUBSCRIBE, client.key)):
                 return None
             if is_complete(delivery, self._keys.version_of(client.key)):
@@ -369,7 +409,7 @@ class WebSocketServer:
         # The first interval is shorter by a random part, so that the heartbeats of many new clients are spread in time.
         return trio.current_time() + client.settings.heartbeat_interval * self._random.uniform(0.5, 1.0)
 
-    def _connection(self, stream: trio.abc.Stream, websocket: clients.WebSocket, client: Client) -> Connection:
+    def _connection(self, stream: trio.abc.Stream, websocket: clients.WebSocket | None, client: Client) -> Connection:
         made = Connection(
             stream,
             websocket,
@@ -391,6 +431,7 @@ class WebSocketServer:
         if isinstance(member, Connection):
             self._subscribe(member, client.key)
             self._awake[member] = None
+        self._event_streams += client.form.events is not None
         self._opener.count(client.admission)
         self._reports.begin(client.instance)
         self._counters.connection_opened()
@@ -425,13 +466,15 @@ class WebSocketServer:
     def _end(self, connection: Connection, client: Client, reason: CloseReason) -> None:
         del self._awake[connection]
         connection.unsubscribe_all()
-        self._forget(connection, client.instance, client.admission, reason)
+        self._forget(connection, client, reason)
 
-    def _forget(self, member: _Member, instance: Instance, admission: Admission, reason: CloseReason) -> None:
+    def _forget(self, member: _Member, client: Client | Parked, reason: CloseReason) -> None:
+        instance = client.instance
+        self._event_streams -= client.form.events is not None
         self._unsubscribe(member, instance.key)
         self._reports.end(instance)
         self._keys.release(instance.key)
-        self._opener.uncount(admission)
+        self._opener.uncount(client.admission)
         self._counters.connection_closed(reason.name.lower())
         log.debug("connection closed", reason=reason.text)
 
@@ -455,7 +498,7 @@ class WebSocketServer:
             client.key,
             versions,
             client.admission,
-            client.window_bits,
+            client.form,
             client.instance,
             next_ping,
             client.settings,
@@ -501,9 +544,10 @@ class WebSocketServer:
         """See `parking.Owner`."""
         assert self._lot.nursery is not None  # no connection is parked if the lot is closed
         stream = self._sockets.give_back(parked.fd)
-        deflate: list[Extension] = []
-        if parked.window_bits is not None:
-            deflate.append(Deflate(parked.settings.message_bytes, parked.window_bits))
+        websocket, bits = None, parked.form.window_bits
+        if parked.form.events is None:
+            deflate: list[Extension] = [] if bits is None else [Deflate(parked.settings.message_bytes, bits)]
+            websocket = WebSocket(ConnectionType.SERVER, deflate)
         owner = parked.more.owner if parked.more is not None else owner_of(parked.admission, parked.instance.host)
         client = Client(
             parked.key,
@@ -511,11 +555,11 @@ class WebSocketServer:
             parked.admission,
             parked.instance,
             b"",
-            parked.window_bits,
+            parked.form,
             owner=owner,
             settings=parked.settings,
         )
-        woken = self._connection(stream, WebSocket(ConnectionType.SERVER, deflate), client)
+        woken = self._connection(stream, websocket, client)
         woken.resume(parked, parked.patterns, parked.next_ping, parked.pinged, received, unsent, missed)
         self._hand_over(parked, woken, parked.key, parked.patterns)
         self._awake[woken] = None
@@ -541,7 +585,7 @@ class WebSocketServer:
         if parked.more is not None:
             self._keys.unsubscribe(parked, parked.patterns)
             self._quota.give_back(parked.more.owner, parked.patterns)
-        self._forget(parked, parked.instance, parked.admission, reason)
+        self._forget(parked, parked, reason)
         self._leave(parked.instance.host)
 
     def recheck(self) -> None:

@@ -18,7 +18,7 @@ from ..protocol.close import CloseReason
 from ..protocol.frames import Frame, text_frame
 from .chain import CatchUp, Chain, Lagged, Reply
 from .client import Client, Counters, Keys, WebSocket
-from .framing import Compressor, frame_of
+from .framing import Compressor
 from .heartbeat import Heartbeat
 from .inbound import Unacceptable
 
@@ -39,9 +39,11 @@ class Writer:
     """Writes to one client.
 
     Args:
+        websocket: The open wsproto connection; None for an event stream.
         timestamp: Returns the current time as RFC 3339, UTC.
         can_park: Returns whether nothing is pending.
         fresh_in: Returns the seconds until the session has no state except its patterns.
+        cursor: Makes the id of an event for a client with patterns, from its versions after the event. Else returns None.
 
     Attributes:
         may_park: Whether the connection may be parked when it is quiet.
@@ -51,7 +53,7 @@ class Writer:
     def __init__(
         self,
         stream: trio.abc.Stream,
-        websocket: WebSocket,
+        websocket: WebSocket | None,
         client: Client,
         chain: Chain,
         keys: Keys,
@@ -62,11 +64,14 @@ class Writer:
         can_park: Callable[[], bool],
         fresh_in: Callable[[float], float],
         random: Random,
+        cursor: Callable[[], bytes | None] = lambda: None,
     ) -> None:
+        self._cursor = cursor
         self._stream = stream
         self._websocket = websocket
         self._client = client
         self._settings = client.settings
+        self._form = client.form
         self._chain = chain
         self._keys = keys
         self._compressor = compressor
@@ -121,7 +126,7 @@ class Writer:
                     if ends is not None:
                         return ends
                 case Lagged(dropped):
-                    await self._write(text_frame(messages.lagged(dropped, self._timestamp())))
+                    await self._write(self._form.message(messages.lagged(dropped, self._timestamp())))
                     self._counters.sent("lagged")
                 case None:
                     parts, ends, deliveries = self._batch()
@@ -154,7 +159,7 @@ class Writer:
             return True
         after = self._random.randint(*_SENT_ON_MS)
         text = messages.connection_closing(CloseReason.BEHIND.text, after, self._timestamp())
-        await self._write(text_frame(text))
+        await self._write(self._form.message(text))
         return False
 
     async def _write_stale(self) -> None:
@@ -196,7 +201,7 @@ class Writer:
                 break
             count += 1
             if self._chain.caught_up(asked, delivery, self._keys.version_of(asked.key)):
-                frames.append(frame_of(delivery))
+                frames.append(self._bytes_of(delivery))
                 deliveries.append(delivery)
                 size += len(frames[-1])
         if frames:
@@ -215,7 +220,7 @@ class Writer:
             return
         greeting = b"" if self._is_greeted else self._client.greeting(delivery, self._timestamp())
         self._is_greeted = True
-        data = await self._on_the_wire([frame_of(delivery)])
+        data = await self._on_the_wire([self._bytes_of(delivery)])
         await self._write(greeting + data if greeting else data)
         self._count([delivery])
 
@@ -235,7 +240,7 @@ class Writer:
         while size < _WRITE_BYTES and (item := self._chain.take()) is not None:
             if isinstance(item, Delivery):
                 deliveries.append(item)
-                part: bytes = frame_of(item)
+                part: bytes = self._bytes_of(item)
             else:
                 part = self._ping() if item.is_ping else item.data
                 if item.ends is not None:
@@ -244,9 +249,15 @@ class Writer:
             size += len(part)
         return parts, None, deliveries
 
+    def _bytes_of(self, delivery: Delivery) -> bytes:
+        """Return the bytes of a delivery that the chain has just been extended by, before compression."""
+        events = self._form.events
+        name = self._cursor() if events is not None else None
+        return self._form.shared(delivery) if events is None or name is None else events.with_id(delivery, name)
+
     async def _on_the_wire(self, frames: Sequence[bytes]) -> bytes:
         """Join frames in the form for this client."""
-        bits = self._client.window_bits
+        bits = self._form.window_bits
         if bits is not None:
             frames = [await self._compressed(frame, bits) for frame in frames]
         return frames[0] if len(frames) == 1 else b"".join(frames)
@@ -274,7 +285,7 @@ class Writer:
         self._counters.bytes_written(len(data))
 
     def _ping(self) -> bytes:
-        """Make a heartbeat, and start the time for its answer.
+        """Make a heartbeat. If the client must answer it, start the time for the answer.
 
         If the main key is behind, return nothing, because the client's version isn't known then. If the connection is
         closing, return nothing, too.
@@ -282,6 +293,10 @@ class Writer:
         key = self._client.key
         if self._chain.is_behind(key):
             return b""
+        if self._websocket is None:
+            # The client of an event stream doesn't answer. If it doesn't read, the write timeout ends the connection.
+            self._counters.sent("heartbeat")
+            return self._form.heartbeat(key, self._chain.versions[key], self._timestamp())
         try:
             frame = self._websocket.send(Ping())
         except LocalProtocolError:

@@ -65,6 +65,14 @@ def rollouts_directory(memory: Path | None) -> Path | None:
     return memory.with_name("rollouts") if memory is not None else None
 
 
+def events_directory(memory: Path | None) -> Path | None:
+    """Return the directory for the secret that signs the cursors of event streams, beside that of `memory_directory`.
+
+    Return None if no setting names a place for state.
+    """
+    return memory.with_name("events") if memory is not None else None
+
+
 def state_directory(setting: str, environ: Mapping[str, str]) -> Path:
     """Return the directory for state: from the setting, else from systemd, else the user's directory for state."""
     # systemd separates several directories by colons. The first one is vortexd's.

@@ -4,10 +4,12 @@ It turns bytes into requests, and responses into bytes.
 """
 
 import logging
+import re
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
+import attrs
 import h11
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
@@ -20,7 +22,7 @@ from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState, H11SendableEvent
 
-from ...net.head import to_bytes, wants_websocket
+from ...net.head import Head, to_bytes, wants_websocket
 from ...net.proxies import Proxies, Sender
 from ..request_head import PeerGone, RequestHead, Respond
 from .h11 import Http1Parser
@@ -30,6 +32,9 @@ _Receive = Callable[[], Awaitable[Any]]
 _Send = Callable[[Any], Awaitable[None]]
 _Asgi = Callable[[_Message, _Receive, _Send], Awaitable[None]]
 
+_EVENTS = b"/api/v1/events/"
+_OF_BODIES = (b"content-length", b"transfer-encoding")
+_UPGRADE_LINES = re.compile(rb"^(?:connection|expect|http2-settings|upgrade):[^\n]*\n", re.IGNORECASE | re.MULTILINE)
 # A body larger than this is sent in its own write, so that it isn't copied.
 _LARGE = 65_536
 # A connection may send any number of requests. Hypercorn would close it after 1,000 by default. That has no advantage here,
@@ -99,8 +104,8 @@ class Http1Server:
             proxies: As in `RequestHead`.
 
         Returns:
-            If a WebSocket handshake follows other requests, its head and the bytes after it. The transport stays open then.
-            Otherwise None.
+            If a WebSocket handshake follows other requests, or a request that may be for an event stream, its head and the
+            bytes after it. The transport stays open then. Otherwise None.
         """
         sending, tasks, receiving = trio.Lock(), TaskGroup(), trio.CancelScope()
 
@@ -189,9 +194,12 @@ class _Http1Protocol(H11Protocol):
         The method keeps its case (RFC 9110 section 9.1), and the header Upgrade is left out.
         """
         head = self.connection.head
+        # All requests before such a request are answered, because h11 yields no request sooner.
         if wants_websocket(head) and head.target.startswith(b"/ws/"):
-            # All requests before the handshake are answered, because h11 yields no request sooner.
             self.upgrade = to_bytes(head) + self.connection.trailing_data[0]
+            return
+        if may_last(head):
+            self.upgrade = to_bytes(without_upgrade(head)) + self.connection.trailing_data[0]
             return
         self.stream = HTTPStream(
             self.app,
@@ -216,6 +224,18 @@ class _Http1Protocol(H11Protocol):
         )
         self.keep_alive_requests += 1
         await self.context.mark_request()
+
+
+def may_last(head: Head) -> bool:
+    """Return whether the body of the response may last, because the request may be for an event stream. `http1` serves it."""
+    has_body = any(name in _OF_BODIES and value != b"0" for name, value in head.headers)
+    return head.method == b"GET" and _EVENTS in head.target and not has_body
+
+
+def without_upgrade(head: Head) -> Head:
+    """Return a request without the headers for which `http1` leaves a request to Hypercorn. A server may ignore them."""
+    fields = _UPGRADE_LINES.sub(b"", head.fields) + (b"Connection: close\r\n" if head.closes else b"")
+    return attrs.evolve(head, fields=fields)
 
 
 class _AsgiBody:

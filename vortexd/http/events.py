@@ -1,0 +1,106 @@
+"""`/api/v1/events/{application}/{profile}`: the messages of a WebSocket as Server-Sent Events, for clients behind any proxy.
+
+The request is checked here, so that each refusal has a status. The response then takes its connection over, and the
+WebSocket server serves it. A page may read the stream only if `auth.origins` lists its origin.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+import structlog
+
+from ..aio.late_import import LateImport
+from ..core.errors import RemoteError
+from .endpoint import Endpoint, Request, Response
+from .operation import APPLICATION, in_path, in_query, ok, operation
+from .schemas import PROFILES, Operations
+
+if TYPE_CHECKING:
+    from ..realtime.events.opening import EventStreams
+
+log = structlog.get_logger()
+
+_PATH = "/api/v1/events/{application}/{profile}"
+_TYPE = "text/event-stream"
+# Proxies must neither keep nor change the events. nginx must pass them on as they come.
+_HEADERS = {"Content-Type": _TYPE, "Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"}
+_METHODS = ("GET", "HEAD", "OPTIONS")
+# What a page of a listed origin may send. A browser asks again after ten minutes.
+_PREFLIGHT = {
+    "Allow": ", ".join(_METHODS),
+    "Access-Control-Allow-Methods": "GET",
+    "Access-Control-Allow-Headers": "Authorization, Cache-Control, Last-Event-ID",
+    "Access-Control-Max-Age": "600",
+}
+_PARAMETERS = [
+    APPLICATION,
+    in_path("profile", PROFILES, "prod"),
+    in_query("label", "if it is missing, the default label of the source"),
+    in_query("last_version", "the version that the client has"),
+    in_query("last_event_id", "the id of the last event, for clients that can't send Last-Event-ID"),
+    in_query("pattern", "a pattern to subscribe to; may occur several times"),
+    in_query("instance", "the name of the client"),
+    {"name": "Last-Event-ID", "in": "header", "schema": {"type": "string"}},
+]
+_OPERATIONS: Operations = {
+    _PATH: {
+        "get": operation(
+            "events",
+            "Sends a snapshot and then every change as Server-Sent Events.",
+            ok("the stream; vortexd-api(7) describes its events", {_TYPE: {"type": "string"}}),
+            _PARAMETERS,
+            (500, 503),
+        )
+    }
+}
+
+
+class Events(Endpoint):
+    """Opens event streams.
+
+    Args:
+        load: Imports and makes what opens them. It is called for the first stream.
+        lists_origin: Returns whether a page of this origin may read responses.
+    """
+
+    route: ClassVar = _PATH
+    paths: ClassVar = ("/api/v1/events/",)
+    methods: ClassVar = _METHODS
+    # A browser sends no token with OPTIONS. `answer` checks the token of all other requests.
+    is_public: ClassVar = True
+    operations: ClassVar = _OPERATIONS
+
+    def __init__(self, load: Callable[[], "EventStreams"], lists_origin: Callable[[str | None], bool]) -> None:
+        self._streams = LateImport(load)
+        self._lists_origin = lists_origin
+
+    async def answer(self, request: Request) -> Response:
+        """See `Endpoint`."""
+        origin = request.headers.get("Origin")
+        cors = {"Vary": "Origin"}
+        if origin is not None and self._lists_origin(origin):
+            cors["Access-Control-Allow-Origin"] = origin
+        try:
+            if request.method == "OPTIONS":
+                request.check()
+                allowed = _PREFLIGHT if "Access-Control-Allow-Origin" in cors else {"Allow": _PREFLIGHT["Allow"]}
+                return Response(204, content_type=None, headers=allowed | cors)
+            return await self._open(request.admitted(), cors)
+        except RemoteError as error:
+            raise RemoteError(error.reason, error.status, {**error.headers, **cors}) from error.__cause__
+
+    async def _open(self, request: Request, cors: dict[str, str]) -> Response:
+        try:
+            streams = await self._streams.get()
+        except (ImportError, OSError) as error:
+            # The process has no descriptor left, or the installation is being replaced.
+            log.warning("protocol not loaded", protocol="Server-Sent Events", reason=str(error))
+            raise RemoteError("event streams can't be opened now", 503, {"Retry-After": "1"}) from None
+        segments: Sequence[str] = request.segments[3:]
+        last = request.headers.get("Last-Event-ID")
+        opened = await streams.open(segments, request.query, last, request.owner, request.peer)
+        headers = _HEADERS | cors
+        if request.method == "HEAD":
+            opened.abandon()
+            return Response(content_type=None, headers=headers)
+        return Response(content_type=None, headers=headers | {"X-Connection-Id": opened.connection_id}, stream=opened)
