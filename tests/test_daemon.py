@@ -222,11 +222,13 @@ def test_what_instances_have_acknowledged_and_the_audit_log_are_never_served(mon
     for memory in (Path("/s/remembered"), None):
         daemon.run(Settings(), lambda _: None, memory=memory)
 
-    assert [["/s/remembered", "/s/fleet", "/s/audit", "/s/accepted", "/s/pins", "/s/rollouts"], []] == [
+    state = ["remembered", "fleet", "audit", "accepted", "pins", "rollouts", "events"]
+    assert [[f"/s/{each}" for each in state], []] == [
         each.own for each in found
     ]
     assert [Path("/s/audit"), None] == [each.audit for each in found]
     assert [Path("/s/accepted"), None] == [each.accepted for each in found]
+    assert [Path("/s/events"), None] == [each.events for each in found]
 
 
 async def test_the_delay_of_the_loop_is_measured_without_a_task_that_wakes(

@@ -59,6 +59,7 @@ async def test_all_are_counted_by_version_and_some_are_listed() -> None:
         "version": "v2",
         "patterns": 0,
         "state": "parked",
+        "transport": "websocket",
     } == found["connections"][0]
 
 

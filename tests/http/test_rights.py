@@ -80,6 +80,7 @@ ANYBODY = {
     "/key",
     "/key/{application}/{profiles}",
     "/ws/{application}/{profile}",
+    "/api/v1/events/{application}/{profile}",
     "/api/v1/fleet",
     "/api/v1/keys",
     # It lists only the keys that a token may read. Putting a pin needs `admin`, and `read` for the key.

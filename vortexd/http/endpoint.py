@@ -170,6 +170,7 @@ class Endpoint(ABC):
         paths: Its entries in the table of routes: paths, or prefixes of paths that end in `/`. The default is `route` alone.
         methods: The methods that it accepts. Other methods get 405. If GET is accepted, HEAD is accepted too.
         is_public: Whether it requires no token.
+        checks_token: Whether it checks the token itself, because one of its methods needs none.
         right: The right for the whole daemon that a token must have. None if any valid token is enough, or if the endpoint
             checks a right for each key.
         acts: The acts that it does, as the audit log names them, by method. Attempts without the right are recorded.
@@ -181,6 +182,7 @@ class Endpoint(ABC):
     paths: ClassVar[tuple[str, ...]]
     methods: ClassVar[tuple[str, ...]] = ("GET", "HEAD")
     is_public: ClassVar[bool] = False
+    checks_token: ClassVar[bool] = False
     right: ClassVar[Right | None] = None
     acts: ClassVar[Mapping[str, str]] = {}
     operations: ClassVar[Operations] = {}

@@ -50,7 +50,15 @@ _OPERATIONS: Operations = {
             ok("the stream; vortexd-api(7) describes its events", {_TYPE: {"type": "string"}}),
             _PARAMETERS,
             (500, 503),
-        )
+        ),
+        "options": operation(
+            "eventsPreflight",
+            "Answers a browser that asks whether a page may open the stream. Needs no token.",
+            {"204": {"description": "the headers say what a page of a listed origin may send"}},
+            [APPLICATION, in_path("profile", PROFILES, "prod")],
+            (400, 403),
+            is_public=True,
+        ),
     }
 }
 
@@ -66,8 +74,9 @@ class Events(Endpoint):
     route: ClassVar = _PATH
     paths: ClassVar = ("/api/v1/events/",)
     methods: ClassVar = _METHODS
-    # A browser sends no token with OPTIONS. `answer` checks the token of all other requests.
-    is_public: ClassVar = True
+    is_public: ClassVar = False
+    # A browser sends no token with OPTIONS.
+    checks_token: ClassVar = True
     operations: ClassVar = _OPERATIONS
 
     def __init__(self, load: Callable[[], "EventStreams"], lists_origin: Callable[[str | None], bool]) -> None:

@@ -101,7 +101,7 @@ class RequestHandler:
         if request.method not in endpoint.methods:
             allowed = ", ".join(endpoint.methods)
             return self.failure(RemoteError(f"this path accepts only {allowed}", 405, {"Allow": allowed}), "other")
-        if not endpoint.is_public:
+        if not (endpoint.is_public or endpoint.checks_token):
             request = request.admitted()
         if endpoint.right is not None:
             try:

@@ -4,6 +4,8 @@ An HTTP endpoint calls `open` before the response begins, so that each refusal h
 then calls `Opened.serve`. From there on, an event stream is served as a WebSocket is.
 """
 
+import math
+import socket
 from collections.abc import Callable, Sequence
 from random import Random
 from uuid import uuid4
@@ -15,6 +17,7 @@ from ...auth import Admission, Right
 from ...core.errors import RemoteError
 from ...core.model import Key
 from ...core.patterns import Pattern
+from ...net.tls_stream import TlsStream
 from ...protocol.events import retry
 from ..client import Client, Wanted
 from ..handshake import Refusal, Target
@@ -86,6 +89,8 @@ class EventStreams:
 
     async def serve(self, stream: trio.abc.Stream, client: Client) -> bool:
         """Serve a stream; see `WebSocketServer.serve_events`."""
+        settings = client.settings
+        limit_silence(stream, max(settings.heartbeat_timeout, settings.write_timeout))
         return await self._server.serve_events(stream, client)
 
     def release(self, key: Key) -> None:
@@ -131,6 +136,21 @@ class Opened:
     def abandon(self) -> None:
         """End a stream that hasn't begun."""
         self._streams.release(self.key)
+
+
+def limit_silence(stream: trio.abc.Stream, seconds: float) -> None:
+    """Let the kernel end a TCP connection if the client doesn't acknowledge bytes for so long.
+
+    The client of an event stream answers no heartbeat. So only TCP shows that a client was lost.
+    """
+    if isinstance(stream, trio.SocketStream):
+        found: socket.socket | trio.socket.SocketType = stream.socket
+    elif isinstance(stream, TlsStream):
+        found = stream.tls_socket
+    else:
+        return
+    if found.family != socket.AF_UNIX:
+        found.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, math.ceil(seconds * 1_000))
 
 
 def _check_patterns(
