@@ -23,6 +23,7 @@ from vortexd.protocol.frames import text_frame
 from vortexd.realtime.chain import QuietChain, Reply
 from vortexd.realtime.client import Client
 from vortexd.realtime.connection import Connection
+from vortexd.realtime.forms import web_socket_form
 from vortexd.realtime.framing import Compressor
 from vortexd.realtime.handshake import Refusal, open_handshake
 from vortexd.realtime.quota import PatternQuota
@@ -62,6 +63,7 @@ class Echo(Connection):
             frame = text_frame(message.encode())
             data = frame.for_window(self._bits) if self._bits is not None else frame
         else:
+            assert self._websocket is not None
             data = self._websocket.send(event)
         await self._writer.reply(Reply(data))
 
@@ -81,7 +83,9 @@ async def serve(port: int, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_
             await accepted.stream.send_all(opening.accept(accepted.connection_id, deflate))
             admission = open_gate().admit([(b"host", b"localhost")], "/ws/orders/dev", Sender("127.0.0.1"))
             instance = Instance(KEY, accepted.connection_id)
-            client = Client(KEY, None, admission, instance, b"", deflate.window_bits, settings=SETTINGS)
+            client = Client(
+                KEY, None, admission, instance, b"", web_socket_form(deflate.window_bits), settings=SETTINGS
+            )
             assert isinstance(await Echo(accepted.stream, opening.websocket, client).run(), CloseReason)
         return False
 

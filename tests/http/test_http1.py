@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trio
@@ -11,7 +11,7 @@ from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair, wa
 from vortexd.http import http1
 from vortexd.http.client_stream import ClientStream
 from vortexd.http.endpoint import Response
-from vortexd.http.http1 import Http1, Unanswered, response_head
+from vortexd.http.http1 import Http1, Streamed, Unanswered, response_head
 from vortexd.http.request_head import Body, RequestHead
 from vortexd.net.head import Head, Refused, in_origin_form, parse_head
 from vortexd.net.outgoing import Outgoing
@@ -72,9 +72,9 @@ class Connection:
         assert await body.receive() is None
         return self.response
 
-    async def run(self, *parts: bytes, received: bytes = b"") -> Unanswered | None:
+    async def run(self, *parts: bytes, received: bytes = b"") -> Unanswered | Streamed | None:
         """Serve a client that sends these parts, each after the server has read the one before, and then ends."""
-        found: list[Unanswered | None] = []
+        found: list[Unanswered | Streamed | None] = []
 
         async def serve() -> None:
             found.append(await self.http1.run(received))
@@ -462,3 +462,46 @@ async def test_a_request_without_a_body_is_over_although_the_peer_stays() -> Non
         await http1._NO_BODY.wait_gone()
 
     assert scope.cancelled_caught
+
+
+# Event streams.
+
+
+class FakeStream:
+    """A response that lasts."""
+
+    host = "192.0.2.9"
+
+    def __init__(self) -> None:
+        self.served: list[tuple[bytes, bool, bool]] = []
+
+    async def serve(
+        self, stream: trio.abc.Stream, head: bytes = b"", *, is_chunked: bool = False, has_spoken: bool = False
+    ) -> bool:
+        self.served.append((head, is_chunked, has_spoken))
+        return True
+
+    def abandon(self) -> None:
+        self.served.append((b"abandoned", False, False))
+
+
+@pytest.mark.parametrize(("version", "is_chunked"), [("1.1", True), ("1.0", False)])
+@pytest.mark.parametrize("more", [b"", b"x"])
+async def test_a_response_that_lasts_takes_the_connection_over(version: str, is_chunked: bool, more: bytes) -> None:
+    connection = Connection()
+    stream = FakeStream()
+    connection.response = Response(content_type=None, headers={"Content-Type": "text/event-stream"}, stream=stream)
+    head = f"GET /x HTTP/{version}\r\nHost: localhost\r\n\r\n".encode()
+    found = await connection.run(received=head + more)
+
+    assert isinstance(found, Streamed)
+    assert "192.0.2.9" == found.host
+    assert await found.serve(cast(Any, None))
+    [(sent, chunked, has_spoken)] = stream.served
+    assert (is_chunked, bool(more)) == (chunked, has_spoken)
+    assert is_chunked == (b"\r\nTransfer-Encoding: chunked\r\n" in sent)
+    assert sent.startswith(b"HTTP/1.1 200 \r\n")
+    assert sent.endswith(b"\r\nConnection: close\r\n\r\n")
+    assert b"content-length" not in sent
+    found.abandon()
+    assert b"abandoned" == stream.served[-1][0]

@@ -21,10 +21,12 @@ from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair, wa
 from tests.certificates import make
 from tests.fakes import open_gate, timestamp
 from tests.http.serving import FakeReader, quart_at_once
+from vortexd.core.errors import RemoteError
 from vortexd.http.app import create_app
 from vortexd.http.bridge import Bridge
 from vortexd.http.endpoint import Response
 from vortexd.http.http2 import Http2
+from vortexd.http.http2_body import Http2Body
 from vortexd.http.request_head import Body, RequestHead, Respond
 from vortexd.http.routes import standard_routes
 from vortexd.net.listener import Accepted, Listener
@@ -718,3 +720,169 @@ async def test_a_client_that_offers_it_by_alpn_gets_it_and_others_http_1(tmp_pat
                 await bridge.drain()
                 assert ErrorCodes.NO_ERROR == await client.end()
             nursery.cancel_scope.cancel()
+
+
+# Responses that last.
+
+
+class Lasting:
+    """A stream that sends what a test says, and notes what its client does."""
+
+    host = "192.0.2.9"
+
+    def __init__(self) -> None:
+        self.stream: trio.abc.Stream | None = None
+        self.begun = trio.Event()
+        self.may_end = trio.Event()
+        self.said: list[str] = []
+
+    async def serve(self, stream: trio.abc.Stream, head: bytes = b"", **_: Any) -> bool:
+        self.stream = stream
+        self.begun.set()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._receive, stream, nursery.cancel_scope)
+            await self.may_end.wait()
+            nursery.cancel_scope.cancel()
+        await trio.aclose_forcefully(stream)
+        return False
+
+    async def _receive(self, stream: trio.abc.Stream, scope: trio.CancelScope) -> None:
+        assert b"" == await stream.receive_some()
+        self.said.append("gone")
+        scope.cancel()
+
+    def abandon(self) -> None:
+        self.said.append("abandoned")
+
+
+class Counted(Standing):
+    def __init__(self, error: RemoteError | None = None) -> None:
+        self.hosts: list[str] = []
+        self.error = error
+
+    def enter_stream(self, host: str) -> None:
+        if self.error is not None:
+            raise self.error
+        self.hosts.append(host)
+
+    def leave_stream(self, host: str) -> None:
+        self.hosts.remove(host)
+
+
+@asynccontextmanager
+async def lasting(standing: Standing | None = None) -> AsyncIterator[tuple[Served, Lasting]]:
+    stream = Lasting()
+
+    async def respond(head: RequestHead, body: Body) -> Response:
+        if head.path == "/other":
+            return Response()
+        return Response(content_type=None, headers={"Content-Type": "text/event-stream"}, stream=stream)
+
+    async with served(respond=respond, standing=standing) as http:
+        yield http, stream
+
+
+async def test_a_response_that_lasts_is_sent_beside_others_and_ends_its_stream() -> None:
+    standing = Counted()
+    async with lasting(standing) as (http, stream):
+        number = http.client.request("/x")
+        await http.client.flush()
+        await stream.begun.wait()
+        assert ["192.0.2.9"] == standing.hosts
+        assert stream.stream is not None
+        await stream.stream.send_all(b"one")
+        assert 200 == (await ask(http, "/other")).status
+        await stream.stream.send_all(b"two")
+        stream.may_end.set()
+        told = await http.client.answer(number)
+
+        assert (200, b"onetwo", True) == (told.status, told.body, told.is_whole)
+        assert b"text/event-stream" == told.headers[b"content-type"]
+        assert [] == standing.hosts
+        with pytest.raises(trio.ClosedResourceError):
+            await stream.stream.send_all(b"x")
+
+
+async def test_a_client_that_resets_its_stream_has_gone() -> None:
+    standing = Counted()
+    async with lasting(standing) as (http, stream):
+        number = http.client.request("/x")
+        await http.client.flush()
+        await stream.begun.wait()
+        http.client.h2.reset_stream(number)
+        await http.client.flush()
+        await wait_all_tasks_blocked()
+        assert (["gone"], []) == (stream.said, standing.hosts)
+        assert stream.stream is not None
+        assert 200 == (await ask(http, "/other")).status
+
+
+async def test_after_a_reset_nothing_can_be_sent() -> None:
+    gone = trio.Event()
+
+    async def send(data: bytes) -> None:
+        raise AssertionError
+
+    body = Http2Body(send, gone)
+    await body.wait_send_all_might_not_block()
+    gone.set()
+    with pytest.raises(trio.BrokenResourceError):
+        await body.send_all(b"x")
+    assert body.is_whole
+
+
+async def test_a_connection_that_ends_ends_its_streams() -> None:
+    async with lasting() as (http, stream):
+        http.client.request("/x")
+        await http.client.flush()
+        await stream.begun.wait()
+        await http.client.stream.aclose()
+        await http.ended.wait()
+        assert ["gone"] == stream.said
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_a_stream_beyond_the_limits_is_refused(status: int) -> None:
+    async with lasting(Counted(RemoteError("too many", status, {"Retry-After": "1"}))) as (http, stream):
+        told = await ask(http, "/x")
+
+        assert (status, b"1", True) == (told.status, told.headers[b"retry-after"], told.is_whole)
+        assert ["abandoned"] == stream.said
+
+
+async def test_a_stream_waits_for_the_window_of_its_client() -> None:
+    async with lasting() as (http, stream):
+        http.client.takes = False
+        number = http.client.request("/x")
+        await http.client.flush()
+        await stream.begun.wait()
+        async with trio.open_nursery() as nursery:
+            assert stream.stream is not None
+            nursery.start_soon(stream.stream.send_all, b"x" * 100_000)
+            while len(http.client.told[number].body) < 65_535:
+                await http.client.hear()
+            await wait_all_tasks_blocked()
+            assert not stream.stream.is_whole  # type: ignore[attr-defined]  # it is an Http2Body
+            http.client.h2.increment_flow_control_window(100_000)
+            http.client.h2.increment_flow_control_window(100_000, number)
+            await http.client.flush()
+            while len(http.client.told[number].body) < 100_000:
+                await http.client.hear()
+        assert stream.stream.is_whole  # type: ignore[attr-defined]
+
+
+async def test_a_body_that_was_cut_off_is_reset() -> None:
+    async with lasting() as (http, stream):
+        http.client.takes = False
+        number = http.client.request("/x")
+        await http.client.flush()
+        await stream.begun.wait()
+        assert stream.stream is not None
+        with trio.move_on_after(1):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(stream.stream.send_all, b"x" * 100_000)
+                while len(http.client.told[number].body) < 65_535:
+                    await http.client.hear()
+                await trio.sleep_forever()
+        stream.may_end.set()
+        assert ErrorCodes.CANCEL == (await http.client.answer(number)).reset

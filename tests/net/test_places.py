@@ -11,6 +11,7 @@ import trio
 from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from vortexd.core.errors import RemoteError
 from vortexd.net.arrivals import Arrival
 from vortexd.net.places import Placed, Places, Standing
 from vortexd.net.proxies import Proxies
@@ -602,3 +603,34 @@ async def test_a_connection_that_works_on_reports_it_once(house: House) -> None:
     before = house.freed
     standing.works()
     assert 1 == house.freed - before
+
+
+# Event streams of HTTP/2.
+
+
+def test_an_event_stream_counts_as_a_connection_of_its_client() -> None:
+    places = Places(ServerSettings(connections=2, connections_per_address=1), lambda _: None)
+    places.enter_stream("192.0.2.1", is_limited=True)
+    assert (1, 1) == (places.count, places.by_address["192.0.2.1"])
+    with pytest.raises(RemoteError) as refused:
+        places.enter_stream("192.0.2.1", is_limited=True)
+    assert (429, "1") == (refused.value.status, refused.value.headers["Retry-After"])
+    places.enter_stream("192.0.2.1", is_limited=False)
+    with pytest.raises(RemoteError) as refused:
+        places.enter_stream("192.0.2.2", is_limited=True)
+    assert (503, "1") == (refused.value.status, refused.value.headers["Retry-After"])
+    for _ in range(2):
+        places.leave("192.0.2.1")
+    assert (0, 0) == (places.count, places.by_address["192.0.2.1"])
+
+
+def test_without_a_limit_an_address_may_have_any_number() -> None:
+    places = Places(ServerSettings(connections_per_address=0), lambda _: None)
+    for _ in range(3):
+        places.enter_stream("192.0.2.1", is_limited=True)
+    assert 3 == places.count
+
+
+def test_connections_without_places_count_no_streams() -> None:
+    Standing().enter_stream("192.0.2.1")
+    Standing().leave_stream("192.0.2.1")

@@ -331,4 +331,5 @@ def read_until(connection: socket.socket, text: bytes) -> str:
         data = connection.recv(65_536)
         assert data, read
         read += data
-    return re.findall(rb"^id: (.*)$", read, re.MULTILINE)[-1].decode()
+    names: list[bytes] = re.findall(rb"^id: (.*)$", read, re.MULTILINE)
+    return names[-1].decode()

@@ -167,8 +167,8 @@ class Streams(Wire):
 
     async def close(self) -> None:
         """Close all clients, and cancel the server."""
-        for each in (*self.event_clients, *self.clients):
-            await trio.aclose_forcefully(each.stream)
+        for stream in (*(each.stream for each in self.event_clients), *(each.stream for each in self.clients)):
+            await trio.aclose_forcefully(stream)
         self.nursery.cancel_scope.cancel()
 
     async def parked(self, count: int = 1) -> None:
