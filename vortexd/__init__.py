@@ -27,7 +27,7 @@ Each package says in its __init__.py what arrives, what leaves and what it never
     rollouts/    lets a change of one key reach the named instances in steps, paced by their acknowledgements
     auth/        who is let in, and what they may do: one gate for HTTP, handshakes, subscriptions and deliveries
     net/         sockets, limits on connections, TLS and proxies: from bytes to complete request heads
-    realtime/    WebSocket connections, subscriptions and the parking lot of quiet connections
+    realtime/    WebSocket connections, event streams, subscriptions and the parking lot of quiet connections
     http/        endpoints, the router, the seam to HTTP/1.1 and HTTP/2 connections; http/spring/ is Spring's API as text; pure
     observe/     logs, metrics and traces
     process/     systemd, signals, several workers on one port, the installation

@@ -123,7 +123,7 @@ class Client:
         last_version: The version that the client claims to have, or None.
         admission: The rights of the client. They are checked again for each use.
         instance: The client's identity in the fleet.
-        answer: The 101 response to its handshake.
+        answer: The 101 response to its handshake, or the beginning of its event stream.
         form: The form of its messages. Connections of one form share them.
         hello: Makes the message `hello` from the type of the first state and the time; None if the client gets no `hello`.
         owner: The owner whose quota its patterns count for.
