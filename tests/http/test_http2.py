@@ -26,7 +26,6 @@ from vortexd.http.app import create_app
 from vortexd.http.bridge import Bridge
 from vortexd.http.endpoint import Response
 from vortexd.http.http2 import Http2
-from vortexd.http.http2_body import Http2Body
 from vortexd.http.request_head import Body, RequestHead, Respond
 from vortexd.http.routes import standard_routes
 from vortexd.net.listener import Accepted, Listener
@@ -815,20 +814,6 @@ async def test_a_client_that_resets_its_stream_has_gone() -> None:
         assert (["gone"], []) == (stream.said, standing.hosts)
         assert stream.stream is not None
         assert 200 == (await ask(http, "/other")).status
-
-
-async def test_after_a_reset_nothing_can_be_sent() -> None:
-    gone = trio.Event()
-
-    async def send(data: bytes) -> None:
-        raise AssertionError
-
-    body = Http2Body(send, gone)
-    await body.wait_send_all_might_not_block()
-    gone.set()
-    with pytest.raises(trio.BrokenResourceError):
-        await body.send_all(b"x")
-    assert body.is_whole
 
 
 async def test_a_connection_that_ends_ends_its_streams() -> None:
