@@ -478,3 +478,20 @@ def test_a_client_that_sends_no_origin_may_use_any_port(clocks: Clocks) -> None:
     gate = Gate(AuthSettings(), OPEN, LOOPBACK, lambda: clocks.epoch, lambda: clocks.monotonic, "http")
 
     gate.check_headers([(b"host", b"localhost:99999")], PEER)
+
+
+@pytest.mark.parametrize(
+    ("origin", "is_listed"),
+    [
+        ("https://page.example", True),
+        ("https://page.example:443", True),
+        ("https://page.example:444", False),
+        ("https://other.example", False),
+        ("page", False),
+        (None, False),
+    ],
+)
+def test_the_origins_of_pages_that_may_read_responses(origin: str | None, is_listed: bool) -> None:
+    gate = Gate(AuthSettings(origins=("https://page.example",)), Authority(), [], lambda: 0.0, lambda: 0.0)
+
+    assert is_listed == gate.lists_origin(origin)

@@ -157,3 +157,8 @@ def test_the_messages_of_a_pinned_key_have_the_time_of_its_pin() -> None:
     assert said | {"until": None} == json.loads(endless)["pinned"]
     after = messages.config_change(Change(KEY, pinned, NEW, b"[]"), TIMESTAMP)
     assert "pinned" not in json.loads(after)
+
+
+def test_the_type_of_a_message_is_read_from_its_beginning() -> None:
+    assert "lagged" == messages.kind_of(messages.lagged(1, "2030-01-01T00:00:00.000Z"))
+    assert "pong" == messages.kind_of(messages.pong(""))

@@ -333,3 +333,35 @@ def read_until(connection: socket.socket, text: bytes) -> str:
         read += data
     names: list[bytes] = re.findall(rb"^id: (.*)$", read, re.MULTILINE)
     return names[-1].decode()
+
+
+def test_a_stream_may_follow_other_requests_of_its_connection(source: Path) -> None:
+    """A proxy keeps its connections open. A request with a body makes another part of the server read the next head."""
+    body = b"POST /billing/prod HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx"
+    plain = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    stream = f"GET {_PATH} HTTP/1.1\r\nHost: localhost\r\nUpgrade: h2c\r\n\r\n".encode()
+    with serving(source) as server:
+        for before in (plain, body, plain + body, b""):
+            with socket.create_connection(("127.0.0.1", server.port), 10) as made:
+                made.sendall(before)
+                if before:
+                    assert made.recv(65_536).startswith(b"HTTP/1.1")
+                    time.sleep(0.2)
+                made.sendall(stream)
+                read_until(made, b"event: config_snapshot")
+                assert "vortexd_event_streams 1.0" in metrics(server)
+
+
+def test_a_client_behind_a_trusted_proxy_counts_by_its_own_address(source: Path) -> None:
+    limits = 'trusted_proxies = ["127.0.0.1"]\nconnections_per_address = 1'
+    with serving(source, server=limits, more="[auth]\nopen = true\n") as server:
+        address = url(server)
+        with Stream(address, "-H", "X-Forwarded-For: 192.0.2.1") as first:
+            first.wait("config_snapshot")
+            status = ["-o", "/dev/null", "-w", "event: %{http_code}\n\n", "--max-time", "3"]
+            with Stream(address, "-H", "X-Forwarded-For: 192.0.2.1", *status) as refused:
+                refused.wait("429")
+            with Stream(address, "-H", "X-Forwarded-For: 192.0.2.2") as other:
+                other.wait("config_snapshot")
+        with Stream(address, "-H", "X-Forwarded-For: 192.0.2.1") as again:
+            again.wait("config_snapshot")
