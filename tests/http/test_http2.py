@@ -871,3 +871,18 @@ async def test_a_body_that_was_cut_off_is_reset() -> None:
                 await trio.sleep_forever()
         stream.may_end.set()
         assert ErrorCodes.CANCEL == (await http.client.answer(number)).reset
+
+
+async def test_in_a_drain_the_end_of_a_stream_is_sent_before_the_connection_ends() -> None:
+    async with lasting() as (http, stream):
+        number = http.client.request("/x")
+        await http.client.flush()
+        await stream.begun.wait()
+        http.connection.drain()
+        await wait_all_tasks_blocked()
+        stream.may_end.set()
+        read = b""
+        # The h2 package accepts nothing after a GOAWAY, so this reads the frames themselves.
+        while data := await http.client.stream.receive_some():
+            read += data
+        assert b"\0\0\0\0\1" + number.to_bytes(4, "big") in read

@@ -348,6 +348,8 @@ class Http2:
             self._reset(number, ErrorCodes.CANCEL)
         elif not request.gone.is_set():
             self._connection.end_stream(number)
+        # In a drain, the connection may be closed as soon as this request has ended.
+        await self._flush()
 
     async def _send_part(self, number: int, data: bytes) -> None:
         """Send bytes of a response that lasts. The writer of the stream has the deadline.
