@@ -26,6 +26,7 @@ from wsproto.events import (
 )
 
 from vortexd.auth import ALL_RIGHTS, Authority, Gate
+from vortexd.core.candidate import candidate_of, plain
 from vortexd.core.commits import Commit, PastFiles
 from vortexd.core.diff import patch_between
 from vortexd.core.errors import RemoteError, SourceError, UnknownLabel
@@ -203,13 +204,16 @@ class FakeLine:
         self.is_matched = True
         self.makes_at_once = False
         self.level: trio.Event | None = None
+        # The names of the instances that have the candidate of each key, and the target version of each roll-out.
+        self.reached: dict[Key, Collection[str]] = {}
+        self.targets: dict[Key, str] = {}
         self._configs: dict[Key, Config] = {}
         self._history: dict[tuple[Key, str], Config] = {}
         for key, document in (documents or {}).items():
             self._set(config(key, document))
 
     def _set(self, new: Config) -> None:
-        self._configs[new.key] = self._history[new.key, new.version] = new
+        self._configs[new.key] = self._history[plain(new.key), new.version] = new
 
     def publish(self, document: dict[str, Json] | None, key: Key = KEY) -> Config | None:
         """Make this the document of the key, or end the key, and tell everybody."""
@@ -217,7 +221,8 @@ class FakeLine:
         new = None if document is None else config(key, document)
         if new is not None:
             self._set(new)
-            self.registry.appear(key)
+            if plain(key) is key:
+                self.registry.appear(key)
         self.broadcaster.publish([Change(key, old, new, patch_between(old, new) if old and new else None)])
         return new
 
@@ -254,6 +259,13 @@ class FakeLine:
     def in_use(self, key: Key) -> Key | None:
         return self._configs[key].key if self.held[key] else None
 
+    def track(self, key: Key, instance: str | None, *, wants_candidate: bool = False) -> Key:
+        has_candidate = wants_candidate if instance is None else instance in self.reached.get(key, ())
+        return candidate_of(key) if has_candidate and candidate_of(key) in self._configs else key
+
+    def target(self, key: Key) -> str | None:
+        return self.targets.get(key)
+
     def is_ahead(self, key: Key, version: str | None, claimed: Generation | None) -> bool:
         if self.level is None or self.level.is_set() or version is None:
             return False
@@ -280,7 +292,8 @@ class FakeLine:
         if self.refusal is not None:
             raise self.refusal
         for key in self._configs:
-            self.registry.appear(key)
+            if plain(key) is key:
+                self.registry.appear(key)
         matched = self.registry.matches(*patterns)
         if len(matched) > max_keys:
             raise RemoteError(f"the patterns match more than {max_keys} keys")
@@ -293,7 +306,8 @@ class FakeLine:
         if not self.is_matched or self.entrance is not None or self.refusal is not None:
             return None
         for key in self._configs:
-            self.registry.appear(key)
+            if plain(key) is key:
+                self.registry.appear(key)
         matched = self.registry.matches(*patterns)
         if len(matched) > max_keys:
             return None
@@ -324,7 +338,7 @@ class FakeLine:
             return Delivery(key, version, None, self.encoder.removed(key, version))
         if version == new.version:
             return Delivery(key, version, version, self.encoder.in_sync(new))
-        old = self._history.get((key, version)) if version else None
+        old = self._history.get((plain(key), version)) if version else None
         patch = patch_between(old, new) if old else None
         payload = self.encoder.change(Change(key, old, new, patch))
         return Delivery(key, None if patch is None else version, new.version, payload)

@@ -431,6 +431,7 @@ def _websockets(
         listener.leave,
         stages.fleet,
     )
+    stages.publisher.retrack_by(websockets.retrack)
     metrics.build(__version__, websockets.sockets)
     metrics.watch_connections(lambda: (len(websockets) - websockets.parked, websockets.parked))
     metrics.watch_event_streams(lambda: websockets.event_streams)
@@ -564,6 +565,7 @@ def _routes(
         settings=in_force.settings.http,
         cluster=cluster.report if cluster is not None else None,
         pins=lambda: [pin_members(each, stages.reader.term) for each in pins.pins],
+        tracks=stages.pipeline,
     )
 
 

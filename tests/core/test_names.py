@@ -177,3 +177,11 @@ def test_what_no_file_that_is_served_is_called_is_none(path: str) -> None:
 def test_a_path_that_leads_elsewhere_is_refused(path: str) -> None:
     with pytest.raises(InvalidName, match="^invalid path$"):
         names.file_path(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_valid"),
+    [("", True), ("pod-1", True), ("a b", True), ("x" * 128, True), ("x" * 129, False), (" a", False), ("a\0", False)],
+)
+def test_the_name_of_an_instance_is_short_and_printable(text: str, is_valid: bool) -> None:
+    assert is_valid == names.is_instance_name(text)

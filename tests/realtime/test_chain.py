@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from tests.examples import examples
+from vortexd.core.candidate import candidate_of
 from vortexd.core.model import Key
 from vortexd.pipeline.broadcast import Delivery
 from vortexd.pipeline.encoder import Payload
@@ -849,3 +850,80 @@ def test_no_catch_up_comes_before_the_item_that_was_handed_over() -> None:
     assert made.chain.next_catch_up() is None
     assert isinstance(made.chain.take(), Delivery)
     assert CatchUp(BILLING, None) == made.chain.next_catch_up()
+
+
+# Moves between the tracks of a roll-out.
+
+CANDIDATE = candidate_of(MAIN)
+
+
+def test_a_moved_chain_drops_queued_frames_and_catches_up_on_the_new_track() -> None:
+    chain = current().chain
+    had = chain.versions[MAIN]
+    chain.offer(delivery(MAIN, had, "later"))
+    chain.move(CANDIDATE, "target")
+
+    assert CANDIDATE == chain.key
+    assert {CANDIDATE} == {*chain.versions} & {MAIN, CANDIDATE}
+    assert CatchUp(CANDIDATE, had) == chain.step()
+    assert None is chain.take()
+
+
+def test_a_moved_chain_with_the_newest_version_needs_no_frame() -> None:
+    chain = current().chain
+    chain.move(CANDIDATE, chain.versions[MAIN])
+
+    assert not chain.is_behind(CANDIDATE)
+    assert None is chain.step()
+
+
+def test_a_resync_that_came_before_a_move_is_answered_after_it() -> None:
+    chain = current().chain
+    had = chain.versions[MAIN]
+    chain.resync(MAIN, had, in_full=True)
+    chain.move(CANDIDATE, had)
+
+    assert CatchUp(CANDIDATE, had, in_full=True) == chain.step()
+
+
+def test_a_catch_up_frame_of_the_former_track_is_not_written() -> None:
+    chain = Made("1").chain
+    asked = chain.catch_up(MAIN)
+    chain.move(CANDIDATE, "2")
+
+    assert not chain.caught_up(asked, delivery(MAIN, "1", "3"), "3")
+    assert "1" == chain.versions[CANDIDATE]
+
+
+def test_a_client_with_the_candidate_never_gets_the_plain_key_beside_it() -> None:
+    chain = current().chain
+    chain.move(CANDIDATE, chain.versions[MAIN])
+    chain.begin(MAIN)
+    chain.offer(delivery(MAIN, None, "9"))
+
+    assert MAIN not in chain.keys
+    assert None is chain.step()
+    assert None is chain.take()
+
+
+def test_only_frames_change_the_version_that_was_sent() -> None:
+    chain = Made("claimed").chain
+    assert None is chain.sent
+    assert chain.caught_up(chain.catch_up(MAIN), delivery(MAIN, None, "2"), "2")
+    chain.resync(MAIN, "other", in_full=False)
+    assert "2" == chain.sent
+    assert chain.caught_up(chain.catch_up(MAIN), delivery(MAIN, None, "2"), "2")
+    chain.offer(delivery(MAIN, "2", "3"))
+    assert "2" == chain.sent
+    chain.take()
+    assert "3" == chain.sent
+
+
+@pytest.mark.parametrize(("main", "missed"), [(MAIN, CANDIDATE), (CANDIDATE, MAIN)])
+def test_a_frame_that_was_missed_on_the_former_track_begins_no_chain(main: Key, missed: Key) -> None:
+    chain = Chain(main, None, everything, lambda _: None, lambda: None, 3, 100)
+    chain.resume(QuietChain(main, "1"), [missed], lambda _: "1")
+
+    assert {main: "1"} == {**chain.versions}
+    assert not chain.is_behind(main)
+    assert "1" == chain.sent

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fakes import KEY, TIMESTAMP
+from vortexd.core.candidate import candidate_of
 from vortexd.core.model import Key
 from vortexd.core.patterns import Pattern, parse_pattern
 from vortexd.protocol.close import CloseReason
@@ -294,3 +295,16 @@ def test_the_end_of_a_connection_counts_as_no_message() -> None:
     session.receive("[", 0.0, TIMESTAMP)
 
     assert ["refused", None] == [each.kind for each in session.receive("[", 0.0, TIMESTAMP)]
+
+
+@pytest.mark.parametrize("members", [{}, {"app": "orders", "profile": "dev", "label": "main"}])
+def test_messages_that_name_the_main_key_mean_the_track_that_it_is_on(members: dict[str, str]) -> None:
+    key = Key("orders", "dev", "main")
+    session = Session(key, RealtimeSettings())
+    for track in (candidate_of(key), key):
+        session.move(track)
+        (resync,) = session.receive(json.dumps({"type": "resync"} | members), 0.0, "")
+        (ack,) = session.receive(json.dumps({"type": "ack", "version": "1", "status": "applied"} | members), 0.0, "")
+        assert isinstance(resync, Resync)
+        assert isinstance(ack, Acknowledge)
+        assert track == resync.key == ack.key

@@ -112,3 +112,13 @@ def _names(text: str, kind: str, is_valid: Callable[[str], bool]) -> str:
 
 def _is_path(name: str, segment: re.Pattern[str] = _SEGMENT) -> bool:
     return all(segment.fullmatch(each) and ".." not in each for each in name.split("/"))
+
+
+MAX_INSTANCE_LENGTH = 128
+"""The longest name that a client may give itself."""
+
+
+def is_instance_name(text: str) -> bool:
+    """Return whether a client may give itself this name, or none ("")."""
+    # People read this name. Invisible characters could make it look like another name.
+    return len(text) <= MAX_INSTANCE_LENGTH and text.isprintable() and text == text.strip()

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from typing import ClassVar
 
 import attrs
 
@@ -17,6 +18,9 @@ _MAX_VERSION_LENGTH = 64
 class Instance:
     """One connection of an application.
 
+    Attributes:
+        wants_candidate: Whether it gave no name, and asks for the candidate of each roll-out.
+
     Args:
         key: The main key, for which the connection was opened.
         connection: The id of the connection.
@@ -28,6 +32,9 @@ class Instance:
 
     __slots__ = ("connection", "host", "key", "name", "others", "since")
 
+    # A class has this, and not each instance, because there are many.
+    wants_candidate: ClassVar[bool] = False
+
     def __init__(self, key: Key, connection: str, host: str = "", name: str | None = None, since: float = 0.0) -> None:
         self.key = key
         self.name = connection if name is None else name
@@ -36,6 +43,19 @@ class Instance:
         self.since = since
         # The keys besides the main key that the instance has acknowledged.
         self.others: tuple[Key, ...] = ()
+
+    @property
+    def given_name(self) -> str | None:
+        """The name that the client gave; None if it gave none or only watches. Roll-outs choose instances by it."""
+        return self.name if self.name and self.name != self.connection else None
+
+
+class CanaryInstance(Instance):
+    """One connection without a name that asks for the candidate of each roll-out."""
+
+    __slots__ = ()
+
+    wants_candidate: ClassVar[bool] = True
 
 
 def make_ack(version: str, status: str, error: str | None, at: float) -> Ack:

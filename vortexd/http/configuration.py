@@ -33,6 +33,7 @@ from .spring.config_request import ConfigRequest, Form, parse_path
 from .spring.encoding import BYTES, TEXT, Encoded, Origin, Variant, encode, is_quick
 from .spring.resources import Resource
 from .status import Reports, stale_for
+from .tracks import VARY, ChoosesTracks, track_of
 
 if TYPE_CHECKING:
     from ..core.term import Term
@@ -143,6 +144,7 @@ class Configuration(Endpoint):
     Args:
         reader: The pipeline.
         reports: Returns the states of the sources. While a source can't be read, a header says for how long.
+        tracks: Knows the roll-outs; None if there are none.
     """
 
     route: ClassVar = Form.ENVIRONMENT.value
@@ -152,8 +154,9 @@ class Configuration(Endpoint):
     operations: ClassVar = configuration_operations()
     schemas: ClassVar = CONFIGURATION_SCHEMAS
 
-    def __init__(self, reader: ReadsConfig, reports: Reports = tuple) -> None:
+    def __init__(self, reader: ReadsConfig, reports: Reports = tuple, tracks: ChoosesTracks | None = None) -> None:
         self._reader = reader
+        self._tracks = tracks
         self._reports = reports
         self._cache: Cache[Variant, _Answer] = Cache(_CACHE_BYTES, _CACHE_ENTRIES)
         # The state that all cached responses were made from.
@@ -181,6 +184,11 @@ class Configuration(Endpoint):
         variant = _variant(config_request, request.headers)
         key = _key(config_request, default_label)
         request.owner.authorize(Right.READ, key)
+        in_rollout = self._tracks is not None and self._tracks.target(key) is not None
+        if self._tracks is not None and in_rollout:
+            track = track_of(self._tracks, key, request.query, request.headers)
+            if track != key:
+                key, variant = track, attrs.evolve(variant, is_candidate=True)
         try:
             if config_request.form is Form.FILE:
                 answer = await self._file(variant, key, request.owner)
@@ -191,16 +199,23 @@ class Configuration(Endpoint):
         failure = answer.encoded.error
         if failure is not None:
             raise RemoteError(failure.reason, failure.status)
-        return self._response(answer, variant, key, request.headers.get("If-None-Match"))
+        more = {"Vary": f"{_VARY[config_request.form]}, {VARY}"} if in_rollout else {}
+        return self._response(answer, variant, key, request.headers.get("If-None-Match"), more)
 
-    def _response(self, answer: _Answer, variant: Variant, key: Key, if_none_match: str | None) -> Response:
-        """Choose the response to a client. Its headers depend only on the answer, unless a source is stale."""
+    def _response(
+        self, answer: _Answer, variant: Variant, key: Key, if_none_match: str | None, more: Mapping[str, str]
+    ) -> Response:
+        """Choose the response to a client. Its headers depend only on the answer, unless a source is stale.
+
+        Args:
+            more: The headers that only a key in a roll-out has.
+        """
         is_fresh = not is_known(if_none_match, answer.encoded.etag)
         seconds = stale_for(self._reports)
         if seconds is not None:
-            return self._made_response(
-                answer.encoded, variant, key, {"X-Vortex-Stale": str(seconds)}, is_fresh=is_fresh
-            )
+            more = {**more, "X-Vortex-Stale": str(seconds)}
+        if more:
+            return self._made_response(answer.encoded, variant, key, more, is_fresh=is_fresh)
         found = answer.fresh if is_fresh else answer.known
         if found is None:
             found = self._made_response(answer.encoded, variant, key, {}, is_fresh=is_fresh)

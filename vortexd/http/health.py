@@ -15,7 +15,7 @@ from ..process.peers import Peers
 from ..realtime.handshake import parse_target
 from .broken import unreadable
 from .endpoint import Endpoint, Request, Response
-from .operation import APPLICATION, ERRORS, TEXT_TYPE, in_path, in_query, media, ok, operation
+from .operation import APPLICATION, ERRORS, FLAG, TEXT_TYPE, in_path, in_query, media, ok, operation
 from .schemas import PROFILES, Operations, Schema, an_object, optional, ref
 from .spring.environment import V1
 from .status import Reports
@@ -161,6 +161,7 @@ _WEBSOCKET_PARAMETERS = [
     in_query("label", "if it is missing, the default label of the source"),
     in_query("last_version", "the version that the client has"),
     in_query("instance", "the name of the client"),
+    in_query("canary", "true asks for the candidate of a roll-out, if the client has no name", FLAG),
 ]
 _OPERATIONS: Operations = {
     "/ws/{application}/{profile}": {

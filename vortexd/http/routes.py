@@ -16,6 +16,7 @@ from .endpoint import Endpoint, Headers
 from .health import Health, MetricsPage, Ready, UpgradeOnly
 from .openapi import OpenApi
 from .status import ClusterReports, PinReports, Reports, Status
+from .tracks import ChoosesTracks
 from .whoami import WhoAmI
 
 # First segments that no application can have, because an endpoint uses them, or may use them in a later version.
@@ -126,6 +127,7 @@ def standard_routes(
     is_open: Callable[[], bool] = lambda: False,
     cluster: ClusterReports | None = None,
     pins: PinReports = list,
+    tracks: ChoosesTracks | None = None,
 ) -> Routes:
     """Make the router of a daemon.
 
@@ -137,6 +139,7 @@ def standard_routes(
         is_open: Returns whether the server requires no token.
         cluster: Returns the state of the cluster. None if there is no cluster.
         pins: Returns the JSON objects of the pins.
+        tracks: Knows the roll-outs. None if there are none.
     """
     return Routes(
         [
@@ -148,7 +151,7 @@ def standard_routes(
             UpgradeOnly(reader),
             WhoAmI(),
         ],
-        Configuration(reader, reports),
+        Configuration(reader, reports, tracks),
         settings or HttpSettings(),
         is_open,
     )

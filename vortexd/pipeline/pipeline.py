@@ -107,6 +107,11 @@ class Pipeline:
         """See `Tracks.track`."""
         return self._tracks.track(key, instance, wants_candidate=wants_candidate)
 
+    def target(self, key: Key) -> str | None:
+        """Return the target version of the roll-out of a key whose candidate instances may have now, or None."""
+        found = self._tracks.rollout(key)
+        return found.target if found is not None else None
+
     @asynccontextmanager
     async def arriving(self, key: Key) -> AsyncIterator[None]:
         """Match a key against the patterns, in turns with other keys.

@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 import attrs
 
+from ..core.candidate import plain
 from ..core.model import Key
 from ..pipeline.broadcast import Delivery
 from ..protocol.close import CloseReason
@@ -84,6 +85,11 @@ def is_complete(delivery: Delivery, newest: str | None) -> bool:
     return delivery.new_version == newest
 
 
+def _hidden(key: Key) -> Key | None:
+    """Return the plain key of a candidate; None for any other key."""
+    return known if (known := plain(key)) is not key else None
+
+
 class Chain:
     """The chains of all keys of one connection, with the queue that they share.
 
@@ -97,6 +103,8 @@ class Chain:
         queue_bytes: The most bytes of all deliveries in the queue. A single delivery may be larger.
 
     Attributes:
+        sent: The version of the main key after its last frame that was taken, whatever the client has claimed since. None
+            before the first frame.
         is_awaited: Whether the writer waits. The next item is then handed to the writer directly. It isn't part of the queue,
             so it isn't dropped with the queue.
     """
@@ -112,12 +120,15 @@ class Chain:
         queue_bytes: int,
     ) -> None:
         self._key = key
+        # The name that patterns know the main key by, if it is a candidate: deliveries of that key aren't for this client.
+        self._hidden = _hidden(key)
         self._may = may
         self._forgotten = forgotten
         self._wake = wake
         self._queue_messages = queue_messages
         self._queue_bytes = queue_bytes
         self.is_awaited = False
+        self.sent: str | None = None
         # The version that the client has after all taken frames, and the version after all queued frames, too.
         self._had: dict[Key, str | None] = {key: version}
         self._last: dict[Key, str | None] = {key: version}
@@ -132,6 +143,11 @@ class Chain:
         self._dropped = 0
 
     # Versions.
+
+    @property
+    def key(self) -> Key:
+        """The main subscription."""
+        return self._key
 
     @property
     def versions(self) -> Mapping[Key, str | None]:
@@ -167,10 +183,12 @@ class Chain:
             newest: Returns the current version of a key.
         """
         self._had = versions = quiet.versions
+        self.sent = quiet.version
         missed = tuple(missed)
         for key in missed:
             # A new key whose first frame was not written: the client doesn't have it yet.
-            if key not in versions and self._may(key):
+            # A delivery of the former track of a client that has moved says nothing about the track that it has now.
+            if key not in versions and plain(key) != plain(self._key) and self._may(key):
                 versions[key] = None
         self._last = dict(versions)
         # Don't examine every key. There may be thousands, and a client may wake its connection every second with a message.
@@ -189,7 +207,7 @@ class Chain:
             False if the queue was full and was therefore dropped. The client is then lagging.
         """
         key = delivery.key
-        if key in self._behind or not self._may(key):
+        if key in self._behind or key == self._hidden or not self._may(key):
             return True
         if not follows(delivery, self._last.get(key)):
             if delivery.new_version is None or delivery.new_version != self._last.get(key):
@@ -221,7 +239,7 @@ class Chain:
 
         If the chain has the key already, or the client has no right to it, do nothing.
         """
-        if key not in self._last and self._may(key):
+        if key not in self._last and key != self._hidden and self._may(key):
             self._had[key] = self._last[key] = version
             self._behind[key] = None
 
@@ -236,6 +254,31 @@ class Chain:
             # If the key is behind, the queue was dropped already. Each drop moves its replies to the kept replies. The writer
             # must write those before a key stops being behind. So a client can't make them grow without limit.
             self._fall_behind(key)
+
+    def move(self, key: Key, newest: str | None) -> None:
+        """Continue the main subscription with another track of the same key: with its candidate, or with the plain key.
+
+        Queued deliveries of the former track are dropped. The next frame leads from the client's version to the newest
+        version of this track. If the client has this version already and awaits no frame, there is none.
+
+        Args:
+            newest: The current version of this track.
+        """
+        former, self._key = self._key, key
+        self._hidden = _hidden(key)
+        self._drop({former})
+        was_behind = former in self._behind
+        self._behind.pop(former, None)
+        del self._last[former]
+        self._had[key] = self._had.pop(former)
+        if former in self._in_full:
+            self._in_full.remove(former)
+            self._in_full.add(key)
+        if was_behind or self._had[key] != newest:
+            self._mark(key)
+            self.wake()
+        else:
+            self._last[key] = newest
 
     def forget(self, keys: Iterable[Key]) -> None:
         """End the chains of keys, and drop their deliveries that are queued.
@@ -352,6 +395,8 @@ class Chain:
             return False
         self._in_full.discard(key)
         self._had[key] = self._last[key] = delivery.new_version
+        if not is_other:
+            self.sent = delivery.new_version
         if is_complete(delivery, newest):
             self._behind.pop(key, None)
             if delivery.new_version is None and is_other:
@@ -389,6 +434,8 @@ class Chain:
             self._fall_behind(key)
             return False
         self._had[key] = delivery.new_version
+        if key == self._key:
+            self.sent = delivery.new_version
         if delivery.new_version is None and self._last[key] is None and key != self._key:
             # The key was removed, and no later delivery in the queue begins it again.
             self.forget([key])

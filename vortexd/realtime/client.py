@@ -119,7 +119,8 @@ class Client:
     """The properties of a client, as the handshake has determined them.
 
     Attributes:
-        key: The main subscription.
+        key: The main subscription at the beginning. During a roll-out, the chain of the connection may continue with another
+            track of it.
         last_version: The version that the client claims to have, or None.
         admission: The rights of the client. They are checked again for each use.
         instance: The client's identity in the fleet.

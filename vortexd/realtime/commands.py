@@ -146,7 +146,7 @@ class Commands:
             # The key may have been removed while the ack was in transit, so this doesn't count as an error.
             refusal = messages.error("SUBSCRIPTION_FAILED", "there is no such subscription", self._timestamp())
             await self._reply(self._message(refusal))
-        elif not self._reports.take(self._client.instance, self._client.admission, said):
+        elif not self._reports.take(self._client.instance, self._client.admission, said, self._chain.sent):
             await self._forbid(Right.REPORT, "this key")
 
     async def _subscribe(
@@ -209,5 +209,5 @@ class Commands:
 
     def _forget_unmatched(self) -> None:
         """Forget the keys that only ended patterns have matched."""
-        others = [key for key in self._chain.keys if key != self._client.key]
+        others = [key for key in self._chain.keys if key != self._chain.key]
         self._chain.forget(self._keys.unmatched(others, self._session.patterns))

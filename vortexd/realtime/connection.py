@@ -175,6 +175,16 @@ class Connection:
         return self._client
 
     @property
+    def key(self) -> Key:
+        """The main subscription, on the track that the client is on now."""
+        return self._chain.key
+
+    def move(self, key: Key) -> None:
+        """Continue with another track of the main key; see `Chain.move`. The key must be held."""
+        self._session.move(key)
+        self._chain.move(key, self._keys.version_of(key))
+
+    @property
     def versions(self) -> Mapping[Key, str | None]:
         """The client's version of each of its keys, after it has read all that was written."""
         return self._chain.versions

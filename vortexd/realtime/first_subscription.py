@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Sequence
 import attrs
 
 from ..auth import Right
+from ..core.candidate import plain
 from ..core.model import Key
 from ..core.patterns import Pattern
 from ..pipeline.broadcast import Delivery
@@ -94,7 +95,9 @@ class FirstSubscription:
         self._quota.take(owner, patterns)
         had = parked.versions
         # The right to a pattern includes each key that it matches.
-        begun = self._begin([key for key in keys if key not in had], patterns, parked.form)
+        # If the client has the candidate of its main key, a pattern may match the plain key. The client gets that key once.
+        main = plain(parked.key)
+        begun = self._begin([key for key in keys if key not in had and key != main], patterns, parked.form)
         had.update((each.key, each.new_version) for each in begun.deliveries)
         more = self._subscriptions.get(patterns, owner)
         self._add_patterns(parked, more, self._versions.get(parked.key, more.patterns, had))

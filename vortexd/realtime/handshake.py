@@ -28,7 +28,6 @@ SUBPROTOCOL = "vortex.v1"
 # RFC 9110 sets no limit. Versions have 16 characters, so any longer text is an unknown version.
 MAX_VERSION_LENGTH = 64
 _MAX_GENERATION_LENGTH = 64
-_MAX_INSTANCE_LENGTH = 128
 _BODY = (b"content-length", b"transfer-encoding")
 # The paths whose names are remembered, and the longest of them.
 _CACHED_PATHS, _CACHED_PATH = 1_024, 256
@@ -70,6 +69,7 @@ class Target:
         instance: The client's name of itself; "" if the fleet must not count it; None if the request has no name.
         generation: The generation that the client claims for its version, or None.
         is_sent_on: Whether another server has sent the client on, because the client was ahead of it.
+        wants_candidate: Whether a client without a name asks for the candidate of a roll-out.
     """
 
     application: str
@@ -79,6 +79,7 @@ class Target:
     instance: str | None = None
     generation: Generation | None = None
     is_sent_on: bool = False
+    wants_candidate: bool = False
 
 
 def parse_target(target: str) -> Target:
@@ -110,6 +111,7 @@ def make_target(application: str, profile: str, parameters: Mapping[str, str]) -
         parameters.get("instance"),
         Generation.parse(parameters.get("generation", "")),
         parameters.get("sent_on") == "1",
+        parameters.get("canary") == "true",
     )
 
 
@@ -142,10 +144,11 @@ def parse_query(query: str) -> dict[str, str]:
         raise Refusal(400, "invalid last_version")
     if len(parameters.get("generation", "")) > _MAX_GENERATION_LENGTH:
         raise Refusal(400, "invalid generation")
+    if parameters.get("canary", "") not in ("", "true", "false"):
+        raise Refusal(400, "canary is true or false")
     instance = parameters.get("instance", "")
-    # People read this name. Invisible characters could make it look like another name.
-    if len(instance) > _MAX_INSTANCE_LENGTH or not instance.isprintable() or instance != instance.strip():
-        raise Refusal(400, f"instance is a name of at most {_MAX_INSTANCE_LENGTH} printable characters")
+    if not names.is_instance_name(instance):
+        raise Refusal(400, f"instance is a name of at most {names.MAX_INSTANCE_LENGTH} printable characters")
     return parameters
 
 

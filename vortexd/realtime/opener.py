@@ -18,10 +18,11 @@ import trio
 from .. import __version__
 from ..auth import Admission, Gate, Right
 from ..core.broken_files import at_fault, broken_headers
+from ..core.candidate import CandidateKey, plain
 from ..core.errors import FormatError, RefusedLabel, RemoteError, ResolveError, UnknownLabel
 from ..core.faults import Faults
 from ..core.model import Config, Key
-from ..fleet import Instance
+from ..fleet import CanaryInstance, Instance
 from ..net.head import Head
 from ..net.proxies import Sender
 from ..protocol import messages
@@ -51,6 +52,8 @@ class Keys(clients.Keys, Protocol):
     def postponed(self, key: Key) -> str | None: ...
     def hold(self, key: Key) -> None: ...
     def release(self, key: Key) -> None: ...
+    def track(self, key: Key, instance: str | None, *, wants_candidate: bool = False) -> Key: ...
+    def target(self, key: Key) -> str | None: ...
 
 
 class Opener:
@@ -131,7 +134,7 @@ class Opener:
         try:
             admission.authorize(Right.SUBSCRIBE, key)
             # This parses in a thread, once for all clients that wait for the same key. `hold` then finds the result.
-            key = (await self._keys.read(key)).key
+            key = (await self._keys.read(self._track_of(key, wanted))).key
             async with self._keys.arriving(key):
                 # Check this after the awaits. Otherwise a drain or a reload would overlook clients that wait in them.
                 admission.renew()
@@ -184,7 +187,7 @@ class Opener:
         try:
             wanted = parse_target(target)
             # A key that is in use was matched against the patterns already, and its configuration is known.
-            key = self._keys.in_use(self._key_of(wanted))
+            key = self._keys.in_use(self._track_of(self._key_of(wanted), wanted))
         except Refusal:
             return None
         if key is None or not admission.may(Right.SUBSCRIBE, key):
@@ -196,6 +199,11 @@ class Opener:
         if default_label is None:
             raise Refusal(503, "starting", {"Retry-After": "1"})
         return Key(wanted.application, wanted.profile, wanted.label or default_label)
+
+    def _track_of(self, key: Key, wanted: Target) -> Key:
+        """Return the track of a key that a client is on: the key itself, or its candidate."""
+        name = wanted.instance or None
+        return self._keys.track(key, name, wants_candidate=name is None and wanted.wants_candidate)
 
     def _has_too_many(self, admission: Admission) -> bool:
         limit = self._connections_per_token
@@ -241,7 +249,10 @@ class Opener:
         if self._faults:
             self._faults.works(str(key))
         settings = self._settings
-        instance = Instance(key, connection_id, sys.intern(host), wanted.instance, self._now())
+        # The fleet knows only the plain key. The instances of one key share the object.
+        main = (self._keys.in_use(plain(key)) or plain(key)) if isinstance(key, CandidateKey) else key
+        made = CanaryInstance if wanted.wants_candidate and not wanted.instance else Instance
+        instance = made(main, connection_id, sys.intern(host), wanted.instance, self._now())
         hello = None
         if has_hello:
             interval, timeout = settings.heartbeat_interval, settings.heartbeat_timeout

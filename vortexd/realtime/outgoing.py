@@ -107,6 +107,10 @@ class Outgoing:
         """The connections that have missed deliveries."""
         return tuple(self._missed)
 
+    def is_due(self, parked: Parked) -> bool:
+        """Whether deliveries are gathered for a connection, or it has missed some."""
+        return parked in self._gathered or parked in self._missed
+
     def leave(self, parked: Parked) -> Sequence[Key]:
         """Remove a connection. Returns the keys of deliveries that it has missed or that are gathered for it.
 

@@ -7,6 +7,7 @@ from weakref import WeakValueDictionary
 import attrs
 
 from ..auth import Admission
+from ..core.candidate import CandidateKey, plain
 from ..core.model import Key
 from ..core.patterns import Pattern
 from ..fleet import Instance
@@ -127,9 +128,21 @@ class Parked(QuietChain):
         self.more = more
         self._versions = versions
 
+    def move(self, key: Key, versions: Versions | None) -> None:
+        """Continue with another track of the main key, whose current version the client has.
+
+        Args:
+            versions: The client's version of each of its keys, if it has patterns. They count this client.
+        """
+        self.key = key
+        if versions is not None:
+            self._versions = versions
+
     def deliver(self, delivery: Delivery) -> None:
         """See `broadcast.Subscriber`."""
-        self.queue.put(self, delivery)
+        # A pattern may match the plain key of a client that has its candidate. The client gets that key once.
+        if not (isinstance(self.key, CandidateKey) and delivery.key == plain(self.key)):
+            self.queue.put(self, delivery)
 
 
 class Lot(Protocol):

@@ -184,7 +184,7 @@ class Receiving:
         return False
 
     def _acknowledge(self, parked: Parked, said: Acknowledge) -> bool:
-        if not self._reports.take(parked.instance, parked.admission, said):
+        if not self._reports.take(parked.instance, parked.admission, said, parked.version):
             return False
         self._counters.message_received(Acknowledge.kind)
         self._note_life(parked)

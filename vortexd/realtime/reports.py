@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from ..auth import Admission, Right
+from ..core.candidate import plain
 from ..core.model import Key
 from ..fleet import Fleet, Instance, make_ack
 from .session import Acknowledge
@@ -23,9 +24,20 @@ class Reports:
 
     Args:
         now: Returns the time in seconds since the epoch.
+        target_of: Returns the target version of a key's roll-out, or None if the key has none that isn't done.
+        ignored: Called with each ack that isn't recorded, because the client doesn't have the target version that it names.
     """
 
-    def __init__(self, fleet: Fleet, counters: Counters, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        counters: Counters,
+        now: Callable[[], float],
+        target_of: Callable[[Key], str | None] = lambda _: None,
+        ignored: Callable[[Instance, Acknowledge], None] = lambda instance, said: None,
+    ) -> None:
+        self._target_of = target_of
+        self._ignored = ignored
         self._fleet = fleet
         self._counters = counters
         self._now = now
@@ -46,15 +58,27 @@ class Reports:
         """Record that a connection no longer receives a key that its patterns matched."""
         self._fleet.drop(instance, key)
 
-    def take(self, instance: Instance, admission: Admission, said: Acknowledge) -> bool:
+    def take(self, instance: Instance, admission: Admission, said: Acknowledge, sent: str | None) -> bool:
         """Record an ack for a key that the client receives.
+
+        During a roll-out of the client's main key, an ack of the target version counts only if the client has the candidate
+        and was sent that version.
+
+        Args:
+            sent: The version of the main key in the last frame that was sent to the client.
 
         Returns whether the client has the right to report. If not, nothing is recorded.
         """
-        if not admission.may(Right.REPORT, said.key):
+        key = plain(said.key)
+        if not admission.may(Right.REPORT, key):
             return False
+        is_candidate = key is not said.key
+        is_target = key == instance.key and said.version == self._target_of(key)
+        if is_target and not (is_candidate and said.version == sent):
+            self._ignored(instance, said)
+            return True
         self._counters.acknowledged(said.status)
-        self._fleet.acknowledge(instance, said.key, make_ack(said.version, said.status, said.error, self._now()))
+        self._fleet.acknowledge(instance, key, make_ack(said.version, said.status, said.error, self._now()))
         return True
 
     def silent_for(self, instance: Instance) -> float:

@@ -7,7 +7,7 @@ first state or marks it as missing. So the client can't miss a change in between
 
 import os
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from random import Random
 from typing import Protocol, TypeAlias
 from uuid import uuid4
@@ -22,7 +22,7 @@ from wsproto.extensions import Extension
 
 from ..aio.fair_queue import FairQueue
 from ..auth import Gate, Right
-from ..core.errors import RemoteError
+from ..core.errors import FormatError, RemoteError, ResolveError
 from ..core.model import Key
 from ..core.patterns import Pattern
 from ..fleet import Fleet, Instance
@@ -45,12 +45,14 @@ from .forms import frame_of
 from .framing import Compressor, is_quick
 from .groups import Groups
 from .handshake import Refusal
+from .moves import move_all
 from .opener import Keys, Opener
 from .parked import Parked, SharedSubscriptions, Subscriptions
 from .parked_sockets import PARKABLE, ParkedSockets
 from .parking import ParkingLot
 from .quota import PatternQuota, TooManyPatterns, owner_of
 from .reports import Reports
+from .session import Acknowledge
 from .sockets import Sockets, choose_sockets
 from .versions import SharedVersions, Versions
 
@@ -138,7 +140,9 @@ class WebSocketServer:
         self._versions = SharedVersions()
         self._compressor = Compressor()
         self._turns = FairQueue(_MESSAGES_AT_ONCE)
-        self._reports = Reports(fleet or Fleet(FleetSettings(), keys.version_of), counters, gate.now)
+        self._reports = Reports(
+            fleet or Fleet(FleetSettings(), keys.version_of), counters, gate.now, keys.target, _log_ignored
+        )
         self._opener = Opener(keys, settings, gate, connections_per_token, self._reports.now)
         self._sockets = ParkedSockets(choose_sockets() if sockets is None else sockets)
         first_subscription = FirstSubscription(
@@ -191,17 +195,100 @@ class WebSocketServer:
         """Yield all connections that are open now."""
         for each in self._awake:
             client = each.client
-            version, patterns = each.versions.get(client.key), len(each.patterns)
-            shown = client.instance, client.admission.name, client.key, version, patterns
+            version, patterns = each.versions.get(each.key), len(each.patterns)
+            shown = client.instance, client.admission.name, client.instance.key, version, patterns
             yield Connected(*shown, is_parked=False, transport=client.form.transport)
         for parked in self._lot:
             patterns = len(parked.patterns)
-            shown = parked.instance, parked.admission.name, parked.key, parked.version, patterns
+            shown = parked.instance, parked.admission.name, parked.instance.key, parked.version, patterns
             yield Connected(*shown, is_parked=True, transport=parked.form.transport)
 
     async def park(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run the parking lot until `drain` has ended all connections. If this doesn't run, no connection is parked."""
         await self._lot.run(task_status)
+
+    # The tracks of roll-outs.
+
+    async def retrack(self, keys: Collection[Key]) -> None:
+        """Move the connections whose main key is one of these to the tracks that they belong to now.
+
+        When this returns, all of them are subscribed to their right tracks. Awake ones may still have to catch up.
+        """
+        await move_all((*self._awake, *self._lot), keys, self._move)
+
+    def _track_of(self, instance: Instance) -> Key:
+        """Return the track of its main key that an instance belongs to now."""
+        return self._keys.track(instance.key, instance.given_name, wants_candidate=instance.wants_candidate)
+
+    def _hold_track(self, key: Key, instance: Instance) -> Key | None:
+        """Hold the right track of an instance that is on another one. Returns None if it can stay on its present track.
+
+        Args:
+            key: The present track.
+        """
+        wanted = self._track_of(instance)
+        if wanted == key:
+            return None
+        try:
+            self._keys.hold(wanted)
+        except (RemoteError, FormatError, ResolveError) as error:
+            log.warning("track not served", key=str(key), reason=str(error), consequence="a client keeps its version")
+            return None
+        # All clients share the store's object.
+        return self._keys.in_use(wanted) or wanted
+
+    def _on_track(self, client: Client) -> Client:
+        """Return a new client on its right track. A move during its handshake may have changed it. One of them is held."""
+        key = self._hold_track(client.key, client.instance)
+        if key is None:
+            return client
+        self._keys.release(client.key)
+        return attrs.evolve(client, key=key)
+
+    def _move(self, member: _Member) -> tuple[bool, bool]:
+        """Move a connection if it is on the wrong track. Returns whether it was moved, and whether it was woken.
+
+        The registry, the holds and the chain change in one synchronous step.
+        """
+        if self._opener.is_draining:
+            return False, False
+        if isinstance(member, Connection):
+            return member in self._awake and self._move_awake(member), False
+        if member not in self._lot or self._track_of(member.instance) == member.key:
+            return False, False
+        return True, not self._move_parked(member)
+
+    def _move_awake(self, connection: Connection) -> bool:
+        former, key = connection.key, self._hold_track(connection.key, connection.client.instance)
+        if key is None:
+            return False
+        self._registry.add(connection, key)
+        self._registry.discard(connection, former)
+        connection.move(key)
+        self._keys.release(former)
+        return True
+
+    def _move_parked(self, parked: Parked) -> bool:
+        """Move a parked connection. Returns False if it had to be woken, because its client needs a frame."""
+        former, wanted = parked.key, self._track_of(parked.instance)
+        version = self._keys.version_of(wanted)
+        if version is None or version != parked.version or self._lot.queue.is_due(parked):
+            # `awaken` moves it.
+            self._lot.wake(parked)
+            return False
+        key = self._hold_track(former, parked.instance)
+        if key is None:
+            return True
+        self._unsubscribe(parked, former)
+        versions = None
+        if parked.more is not None:
+            had = parked.versions
+            had[key] = had.pop(former)
+            versions = self._versions.get(key, parked.more.patterns, had)
+        parked.move(key, versions)
+        self._subscribe(parked, key)
+        self._keys.release(former)
+        return True
 
     async def serve(
         self,
@@ -345,6 +432,7 @@ class WebSocketServer:
             is_ahead: Whether the client has asked for more than its first state already.
         """
         log.debug("connection opening", key=str(client.key), principal=client.admission.name)
+        client = self._on_track(client)
         first = None
         is_quick = self._can_park(client) and not self._is_ahead(client)
         if isinstance(stream, PARKABLE) and is_quick and not (is_ahead or _has_unread(stream)):
@@ -354,6 +442,9 @@ class WebSocketServer:
                 self._keys.release(client.key)
                 raise
         # No await may come before the registration. So each later change is either in the first state or delivered after it.
+        moved = self._on_track(client)
+        if moved is not client:
+            client, first = moved, None
         if first is not None and isinstance(stream, PARKABLE) and self._can_park(client):
             delivery, frame = first
             version = delivery.new_version
@@ -429,7 +520,7 @@ class WebSocketServer:
 
     def _begin(self, member: _Member, client: Client) -> None:
         if isinstance(member, Connection):
-            self._subscribe(member, client.key)
+            self._subscribe(member, member.key)
             self._awake[member] = None
         self._event_streams += client.form.events is not None
         self._opener.count(client.admission)
@@ -446,15 +537,18 @@ class WebSocketServer:
                     return False
                 reason = CloseReason.INTERNAL
                 if self._can_park(client) and isinstance(stream, PARKABLE):
+                    if self._move_awake(connection):
+                        continue
                     # No await may come between the end of its tasks and this.
                     del self._awake[connection]
                     patterns, more = connection.patterns, None
-                    has: str | Versions | None = connection.versions[client.key]
+                    key = connection.key
+                    has: str | Versions | None = connection.versions[key]
                     if patterns:
                         more = self._subscriptions.get(patterns, client.owner)
-                        has = self._versions.get(client.key, more.patterns, connection.versions)
-                    parked = self._park(self._sockets.take(stream), client, has, connection.next_ping, more)
-                    self._hand_over(connection, parked, client.key, patterns)
+                        has = self._versions.get(key, more.patterns, connection.versions)
+                    parked = self._park(self._sockets.take(stream), client, has, connection.next_ping, more, key)
+                    self._hand_over(connection, parked, key, patterns)
                     if parked not in self._lot:
                         self._keep_awake(parked)
                     return True
@@ -471,9 +565,9 @@ class WebSocketServer:
     def _forget(self, member: _Member, client: Client | Parked, reason: CloseReason) -> None:
         instance = client.instance
         self._event_streams -= client.form.events is not None
-        self._unsubscribe(member, instance.key)
+        self._unsubscribe(member, member.key)
         self._reports.end(instance)
-        self._keys.release(instance.key)
+        self._keys.release(member.key)
         self._opener.uncount(client.admission)
         self._counters.connection_closed(reason.name.lower())
         log.debug("connection closed", reason=reason.text)
@@ -490,12 +584,17 @@ class WebSocketServer:
         versions: str | Versions | None,
         next_ping: float,
         more: Subscriptions | None = None,
+        key: Key | None = None,
     ) -> Parked:
-        """Park a connection. If it isn't in the lot afterwards, pass it to `_keep_awake`."""
+        """Park a connection. If it isn't in the lot afterwards, pass it to `_keep_awake`.
+
+        Args:
+            key: The main key, if the connection may have moved since its handshake.
+        """
         parked = Parked(
             self._lot.queue,
             fd,
-            client.key,
+            key or client.key,
             versions,
             client.admission,
             client.form,
@@ -504,7 +603,7 @@ class WebSocketServer:
             client.settings,
             more,
         )
-        self._subscribe(parked, client.key)
+        self._subscribe(parked, parked.key)
         self._lot.park(parked)
         return parked
 
@@ -563,6 +662,8 @@ class WebSocketServer:
         woken.resume(parked, parked.patterns, parked.next_ping, parked.pinged, received, unsent, missed)
         self._hand_over(parked, woken, parked.key, parked.patterns)
         self._awake[woken] = None
+        if not self._opener.is_draining:
+            self._move_awake(woken)
         self._lot.nursery.start_soon(self._run_again, woken, stream, client)
         return woken
 
@@ -637,6 +738,15 @@ class WebSocketServer:
                 woken.drain(reconnect_after_ms=self._random.randint(100, 3_000))
                 await trio.sleep(interval)
         self._lot.shut()
+
+
+def _log_ignored(instance: Instance, said: Acknowledge) -> None:
+    log.debug(
+        "ack of a candidate ignored",
+        key=str(said.key),
+        version=said.version,
+        reason="the client wasn't sent this version",
+    )
 
 
 def _write_now(stream: Stream, data: bytes) -> int | None:

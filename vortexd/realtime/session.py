@@ -10,6 +10,7 @@ from typing import Any, ClassVar, TypeAlias
 import attrs
 
 from ..core import names
+from ..core.candidate import plain
 from ..core.errors import InvalidName
 from ..core.model import Key
 from ..core.patterns import Pattern, parse_pattern
@@ -110,7 +111,7 @@ class Session:
     """The conversation with one client.
 
     Args:
-        key: The main subscription.
+        key: The main subscription. If it is a candidate, messages that name its plain key mean it.
         settings: The limits of messages and patterns.
     """
 
@@ -137,6 +138,10 @@ class Session:
     def fresh_in(self, now: float) -> float:
         """The seconds until the session is fresh, if the client sends nothing until then."""
         return max(bucket.full_in(now) for bucket in self._buckets)
+
+    def move(self, key: Key) -> None:
+        """Continue with another track of the main key."""
+        self._key = key
 
     def restore(self, patterns: Iterable[Pattern]) -> None:
         """Restore the patterns of an earlier session that was fresh."""
@@ -231,7 +236,8 @@ class Session:
                 ("label", self._key.label),
             )
         ]
-        return names.parse_key(*(member or "" for member in members))
+        key = names.parse_key(*(member or "" for member in members))
+        return self._key if key == plain(self._key) else key
 
     def _resync(self, message: dict[str, Any]) -> Resync:
         mode = message.get("mode", "full")

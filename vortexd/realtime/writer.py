@@ -117,7 +117,7 @@ class Writer:
             return CloseReason.BEHIND
         while True:
             self._has_room.set()
-            match self._chain.step() if self._is_greeted else self._chain.catch_up(self._client.key):
+            match self._chain.step() if self._is_greeted else self._chain.catch_up(self._chain.key):
                 case CatchUp() as asked:
                     if not (self._is_greeted and await self._catch_up_at_once()):
                         await self._catch_up(asked)
@@ -145,7 +145,7 @@ class Writer:
         already, and one that claims no generation, is served the state of this server.
         """
         client = self._client
-        has = client.key, client.last_version, client.generation
+        has = self._chain.key, client.last_version, client.generation
         if self._is_level or not self._keys.is_ahead(*has):
             self._is_level = True
             return True
@@ -163,8 +163,11 @@ class Writer:
         return False
 
     async def _write_stale(self) -> None:
-        asked = self._chain.catch_up(self._client.key)
-        delivery = await self._keys.stale(asked.key)
+        while True:
+            asked = self._chain.catch_up(self._chain.key)
+            delivery = await self._keys.stale(asked.key)
+            if asked.key == self._chain.key:
+                break
         # No await may come before this call.
         await self._write_caught_up(asked, delivery)
 
@@ -290,7 +293,7 @@ class Writer:
         If the main key is behind, return nothing, because the client's version isn't known then. If the connection is
         closing, return nothing, too.
         """
-        key = self._client.key
+        key = self._chain.key
         if self._chain.is_behind(key):
             return b""
         if self._websocket is None:

@@ -29,6 +29,8 @@ class Variant:
     config_request: ConfigRequest
     media_type: str
     charset: str = ""
+    # Whether the content is that of the key's candidate.
+    is_candidate: bool = False
 
 
 @attrs.frozen(slots=True, eq=False)
