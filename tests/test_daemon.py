@@ -223,9 +223,7 @@ def test_what_instances_have_acknowledged_and_the_audit_log_are_never_served(mon
         daemon.run(Settings(), lambda _: None, memory=memory)
 
     state = ["remembered", "fleet", "audit", "accepted", "pins", "rollouts", "events"]
-    assert [[f"/s/{each}" for each in state], []] == [
-        each.own for each in found
-    ]
+    assert [[f"/s/{each}" for each in state], []] == [each.own for each in found]
     assert [Path("/s/audit"), None] == [each.audit for each in found]
     assert [Path("/s/accepted"), None] == [each.accepted for each in found]
     assert [Path("/s/events"), None] == [each.events for each in found]
