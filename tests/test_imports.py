@@ -31,7 +31,7 @@ ALLOWED = {
     "rollouts": "audit core fleet process settings shelf",
     "pipeline": "aio core encryption gate observe pins protocol resolve rollouts settings",
     "realtime": "aio auth core fleet net pipeline protocol settings",
-    "http": "aio audit auth core encryption fleet gate net observe pins pipeline process realtime resolve settings source",
+    "http": "aio audit auth core encryption fleet gate net observe pins pipeline process realtime resolve rollouts settings source",
     "reload": "aio audit auth core encryption gate observe pipeline process realtime settings source",
     "composition": "aio audit auth cluster core encryption fleet gate http net observe pins pipeline process realtime reload rollouts settings source state",
     "daemon": "auth composition net observe process settings",

@@ -46,6 +46,7 @@ from .http.key_list import KeyList
 from .http.monitor import Monitor
 from .http.pins import LiftedPin, Pins, pin_members
 from .http.rollback import RollBack
+from .http.rollouts import Rollouts, short_members
 from .http.routes import Routes, standard_routes
 from .net.inherited import Inherited
 from .net.listener import Listener
@@ -271,7 +272,20 @@ def build(settings: Settings, files: NamedFiles, read: Callable[[], Settings], p
     events = Events(lambda: _event_streams(websockets, process.events, cluster), gate.lists_origin)
     peers = process.peers
     routes = _routes(
-        in_force, stages, metrics, gate, keyring, websockets, events, monitor, peers, cluster, audit, pins, fleet
+        in_force,
+        stages,
+        metrics,
+        gate,
+        keyring,
+        websockets,
+        events,
+        monitor,
+        peers,
+        cluster,
+        audit,
+        pins,
+        rollouts,
+        fleet,
     )
     app = create_app(
         routes,
@@ -528,6 +542,7 @@ def _routes(
     cluster: "Node | None",
     audit: Audit,
     pins: LatePinKeeper,
+    rollouts: LateRolloutKeeper,
     fleet: FleetPages,
 ) -> Routes:
     rollbacks = RollBacks(
@@ -558,6 +573,7 @@ def _routes(
             RollBack(rollbacks, stages.reader, audit, metrics, peers),
             Pins(pins, stages.reader),
             LiftedPin(pins, stages.reader),
+            Rollouts(rollouts, stages.reader),
             *encryption_endpoints(keyring),
             console(is_served=in_force.settings.console.enabled),
         ],
@@ -566,6 +582,7 @@ def _routes(
         cluster=cluster.report if cluster is not None else None,
         pins=lambda: [pin_members(each, stages.reader.term) for each in pins.pins],
         tracks=stages.pipeline,
+        rollouts=lambda: short_members(rollouts),
     )
 
 

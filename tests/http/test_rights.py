@@ -9,6 +9,7 @@ import pytest
 
 from tests.fakes import NoVersions, open_gate
 from tests.http.described import ENDPOINTS
+from tests.http.rolling import FakeKeeper
 from tests.http.serving import Response, Serving, serving
 from tests.http.test_openapi import PATHS
 from tests.wiring import Wired
@@ -35,6 +36,7 @@ from vortexd.http.key_list import KeyList
 from vortexd.http.monitor import Monitor
 from vortexd.http.pins import LiftedPin
 from vortexd.http.rollback import ACT, RollBack
+from vortexd.http.rollouts import Rollouts
 from vortexd.pins.keeper import LIFT, PUT, PinKeeper
 from vortexd.pipeline.rollback.plan import Plan
 from vortexd.settings.fleet import FleetSettings
@@ -68,6 +70,8 @@ ADMIN = {"/api/v1/connections", "/status", "/metrics", "/decrypt", "/decrypt/{ap
     "/api/v1/audit",
     "/api/v1/gate",
     "/api/v1/rollback",
+    # It lists only the keys that a token may read. An act needs `read` for the key, too.
+    "/api/v1/rollouts",
 }
 # Administrators also need the right to read the key.
 OPERATOR = {"/api/v1/pins/{application}/{profiles}", "/api/v1/pins/{application}/{profiles}/{label}"}
@@ -185,6 +189,7 @@ async def everything() -> AsyncIterator[Serving]:
         GateEndpoint(pipeline.reader, pipeline.publisher, audit),
         RollBack(Nothing(), pipeline.reader, audit, pipeline.metrics),
         LiftedPin(NoPins(), pipeline.reader),
+        Rollouts(FakeKeeper(), pipeline.reader),
         *encryption_endpoints(Keyring()),
         console(),
     ]
@@ -229,6 +234,7 @@ def test_the_acts_whose_attempts_are_recorded() -> None:
         "/api/v1/pins": {"POST": PUT},
         "/api/v1/pins/{application}/{profiles}": {"DELETE": LIFT},
         "/api/v1/rollback": {"POST": ACT},
+        "/api/v1/rollouts": {"POST": "rollout"},
     } == acts
 
 

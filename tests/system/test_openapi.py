@@ -77,7 +77,7 @@ def config() -> schemathesis.Config:
             },
         }
     )
-    # Pins of a cluster are in etcd, too.
+    # Pins and roll-outs of a cluster are in etcd, too.
     operations += [
         {
             "include-path": path,
@@ -89,6 +89,7 @@ def config() -> schemathesis.Config:
         }
         for path in (
             "/api/v1/pins",
+            "/api/v1/rollouts",
             "/api/v1/pins/{application}/{profiles}",
             "/api/v1/pins/{application}/{profiles}/{label}",
         )

@@ -38,8 +38,10 @@ from .schemas import (
 from .spring.environment import V1
 
 if TYPE_CHECKING:
-    from ..rollouts.rollout import Rollout
+    from ..rollouts.rollout import Beginning, Rollout
 
+# The statuses as `rollouts.rollout.Status` has them. That module isn't loaded before the first roll-out.
+_RUNNING, _DONE = "running", "done"
 _ACTS = ("resume", "abort", "promote")
 _KEY = ("application", "profile", "label")
 _WANTED = ("act", *_KEY, "target", "reason")
@@ -50,8 +52,9 @@ ROLLOUT: dict[str, Schema] = {
     "application": TEXT,
     "profile": TEXT,
     "label": TEXT,
-    "id": TEXT,
-    "status": {"enum": ["running", "halted", "aborted", "done"]},
+    # A change that waits for its record has no id, no times and no counts.
+    "id": nullable(TEXT),
+    "status": {"enum": ["waiting", "running", "halted", "aborted", "done"]},
     "stable": VERSION,
     "target": VERSION,
     "commit": nullable(TEXT),
@@ -64,10 +67,14 @@ ROLLOUT: dict[str, Schema] = {
     "counts": nullable(an_object(**dict.fromkeys(_COUNTED, COUNT))),
     "reason": TEXT,
     "by": TEXT,
-    "began": TIME,
-    "stepped": TIME,
+    "began": nullable(TIME),
+    "stepped": nullable(TIME),
     "deadline": nullable(TIME),
     "problem": nullable(TEXT),
+}
+# The members that /status has.
+SHORT: dict[str, Schema] = {
+    name: ROLLOUT[name] for name in (*_KEY, "status", "stable", "target", "step", "share", "reason", "problem")
 }
 _ANY_LABEL: Schema = {"anyOf": [LABELS, {"const": ""}]}
 _SCHEMAS: dict[str, Schema] = {
@@ -142,6 +149,11 @@ class RollingOut(Protocol):
         """All records, also those of roll-outs that are done."""
         ...
 
+    @property
+    def waiting(self) -> "Sequence[Beginning]":
+        """The changes that are held back until their roll-outs are recorded."""
+        ...
+
     async def counts(self, key: Key) -> Counted | None:
         """The counts of the step of a running roll-out, or None."""
         ...
@@ -174,7 +186,7 @@ class Rollouts(Endpoint):
     methods: ClassVar = ("GET", "HEAD", "POST")
     is_public: ClassVar = False
     right: ClassVar = Right.ADMIN
-    acts: ClassVar = {"POST": "roll out"}
+    acts: ClassVar = {"POST": "rollout"}
     operations: ClassVar[Operations] = {
         "/api/v1/rollouts": {
             "get": operation(
@@ -208,31 +220,39 @@ class Rollouts(Endpoint):
         if asked.get("all", "false") not in ("true", "false"):
             raise RemoteError("all must be true or false")
         if asked.keys() & {*_KEY}:
-            found = [self._one(request, asked)]
+            waiting, rollouts = self._of_key(request, asked)
         else:
-            shows_done = asked.get("all") == "true"
-            found = [
+            may, shows_done = request.owner.may, asked.get("all") == "true"
+            waiting = [each for each in self._keeper.waiting if may(Right.READ, each.key)]
+            rollouts = [
                 each
                 for each in self._keeper.rollouts
-                if (shows_done or each.status.value != "done") and request.owner.may(Right.READ, each.key)
+                if (shows_done or each.status.value != _DONE) and may(Right.READ, each.key)
             ]
-        return Response(body=orjson.dumps({"rollouts": [await rollout_members(each, self._keeper) for each in found]}))
+        said = [waiting_members(each, self._keeper.problem(each.key)) for each in waiting]
+        said += [await self._counted(each) for each in rollouts]
+        return Response(body=orjson.dumps({"rollouts": said}))
 
-    def _one(self, request: Request, asked: Mapping[str, str]) -> "Rollout":
+    def _of_key(self, request: Request, asked: Mapping[str, str]) -> "tuple[list[Beginning], list[Rollout]]":
         if "application" not in asked or "profile" not in asked:
             raise RemoteError("a key needs application and profile")
         key = self._key(request, asked["application"], asked["profile"], asked.get("label", ""))
-        for each in self._keeper.rollouts:
-            if each.key == key:
-                return each
-        raise RemoteError(f"there is no roll-out of {key}", 404)
+        waiting = [each for each in self._keeper.waiting if each.key == key]
+        rollouts = [each for each in self._keeper.rollouts if each.key == key]
+        if not waiting and not rollouts:
+            raise RemoteError("this key has no roll-out", 404)
+        return waiting, rollouts
+
+    async def _counted(self, rollout: "Rollout") -> dict[str, Any]:
+        counts = await self._keeper.counts(rollout.key) if rollout.status.value == _RUNNING else None
+        return rollout_members(rollout) | {"counts": None if counts is None else _count_members(counts)}
 
     async def _act(self, request: Request) -> Response:
         said = _wanted(request.body)
         key = self._key(request, said["application"], said["profile"], said["label"])
         reason = checked_reason(said["reason"])
         rollout = await self._keeper.act(said["act"], key, said["target"], reason, request.actor)
-        return Response(body=orjson.dumps(await rollout_members(rollout, self._keeper)))
+        return Response(body=orjson.dumps(await self._counted(rollout)))
 
     def _key(self, request: Request, application: str, profile: str, label: str) -> Key:
         """Parse a key, and check that the owner may read it. The right `admin` isn't limited to keys."""
@@ -243,33 +263,64 @@ class Rollouts(Endpoint):
         return key
 
 
-async def rollout_members(rollout: "Rollout", keeper: RollingOut) -> dict[str, Any]:
-    """Make the JSON object of a roll-out, without its files."""
-    plan, key = rollout.plan, rollout.key
-    is_running = rollout.status.value == "running"
-    counts = await keeper.counts(key) if is_running else None
+def rollout_members(rollout: "Rollout") -> dict[str, Any]:
+    """Make the JSON object of a roll-out, without its files and without counts."""
+    is_running = rollout.status.value == _RUNNING
     return {
-        "application": key.application,
-        "profile": key.profile,
-        "label": key.label,
+        **_change_members(rollout, rollout.step),
         "id": rollout.id,
         "status": rollout.status.value,
-        "stable": rollout.stable,
-        "target": rollout.target,
-        "commit": rollout.commit,
-        "author": rollout.author,
-        "steps": list(plan.steps),
-        "step": rollout.step + 1,
-        "share": plan.steps[rollout.step],
-        "applied": plan.applied,
-        "within": plan.within,
-        "counts": None if counts is None else _count_members(counts),
         "reason": rollout.reason,
         "by": rollout.by,
         "began": rfc3339(rollout.began),
         "stepped": rfc3339(rollout.stepped),
-        "deadline": rfc3339(rollout.stepped + plan.within) if is_running else None,
-        "problem": keeper.problem(key),
+        "deadline": rfc3339(rollout.stepped + rollout.plan.within) if is_running else None,
+        "problem": None,
+    }
+
+
+def waiting_members(change: "Beginning", problem: str | None) -> dict[str, Any]:
+    """Make the JSON object of a change whose roll-out isn't recorded yet.
+
+    Args:
+        problem: Why it isn't recorded, or None if no attempt has failed.
+    """
+    return {
+        **_change_members(change, 0),
+        "id": None,
+        "status": "waiting",
+        "counts": None,
+        "reason": "",
+        "by": "",
+        "began": None,
+        "stepped": None,
+        "deadline": None,
+        "problem": problem,
+    }
+
+
+def short_members(keeper: RollingOut) -> list[dict[str, Any]]:
+    """Make the JSON objects for /status: of all changes that wait, and of all roll-outs that aren't done."""
+    said = [waiting_members(each, keeper.problem(each.key)) for each in keeper.waiting]
+    said += [rollout_members(each) for each in keeper.rollouts if each.status.value != _DONE]
+    return [{name: each[name] for name in SHORT} for each in said]
+
+
+def _change_members(change: "Beginning | Rollout", step: int) -> dict[str, Any]:
+    plan, key = change.plan, change.key
+    return {
+        "application": key.application,
+        "profile": key.profile,
+        "label": key.label,
+        "stable": change.stable,
+        "target": change.target,
+        "commit": change.commit,
+        "author": change.author,
+        "steps": list(plan.steps),
+        "step": step + 1,
+        "share": plan.steps[step],
+        "applied": plan.applied,
+        "within": plan.within,
     }
 
 

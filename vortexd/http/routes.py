@@ -15,7 +15,7 @@ from .configuration import Configuration, ReadsConfig
 from .endpoint import Endpoint, Headers
 from .health import Health, MetricsPage, Ready, UpgradeOnly
 from .openapi import OpenApi
-from .status import ClusterReports, PinReports, Reports, Status
+from .status import ClusterReports, PinReports, Reports, RolloutReports, Status
 from .tracks import ChoosesTracks
 from .whoami import WhoAmI
 
@@ -128,6 +128,7 @@ def standard_routes(
     cluster: ClusterReports | None = None,
     pins: PinReports = list,
     tracks: ChoosesTracks | None = None,
+    rollouts: RolloutReports = list,
 ) -> Routes:
     """Make the router of a daemon.
 
@@ -140,6 +141,7 @@ def standard_routes(
         cluster: Returns the state of the cluster. None if there is no cluster.
         pins: Returns the JSON objects of the pins.
         tracks: Knows the roll-outs. None if there are none.
+        rollouts: Returns the short JSON objects of the roll-outs.
     """
     return Routes(
         [
@@ -147,7 +149,7 @@ def standard_routes(
             Health(),
             Ready(reader, reports),
             MetricsPage(metrics, peers),
-            Status(reports, reader, peers, cluster, pins),
+            Status(reports, reader, peers, cluster, pins, rollouts),
             UpgradeOnly(reader),
             WhoAmI(),
         ],

@@ -16,12 +16,14 @@ from .broken import held_back_members, members
 from .endpoint import Endpoint, Request, Response
 from .operation import ok, operation
 from .pins import PIN
+from .rollouts import SHORT
 from .schemas import BROKEN, COUNT, FINDING, TEXT, TIME, Operations, Schema, a_list, an_object, nullable, optional, ref
 from .spring.environment import V1
 
 Reports = Callable[[], Sequence[SourceReport]]
 ClusterReports = Callable[[], ClusterReport]
 PinReports = Callable[[], list[dict[str, Any]]]
+RolloutReports = Callable[[], list[dict[str, Any]]]
 
 # At most this many broken files, and as many unfinished ones, are listed for one source. All of them are counted.
 _SHOWN_FILES = 100
@@ -106,8 +108,13 @@ REFUSAL = optional(
 )
 _GATE = a_list(REFUSAL)
 _PINS = a_list(an_object(**PIN))
+_ROLLOUTS = a_list(an_object(**SHORT))
 _WORKER = optional(
-    an_object(sources=a_list(_REPORT), gate=_GATE, pins=_PINS, cluster=_CLUSTER), "gate", "pins", "cluster"
+    an_object(sources=a_list(_REPORT), gate=_GATE, pins=_PINS, rollouts=_ROLLOUTS, cluster=_CLUSTER),
+    "gate",
+    "pins",
+    "rollouts",
+    "cluster",
 )
 _SCHEMAS: dict[str, Schema] = {
     "Status": optional(
@@ -115,6 +122,7 @@ _SCHEMAS: dict[str, Schema] = {
             sources=a_list(_REPORT),
             gate=_GATE,
             pins=_PINS,
+            rollouts=_ROLLOUTS,
             cluster=_CLUSTER,
             worker=COUNT,
             workers={"type": "object", "additionalProperties": _WORKER},
@@ -122,6 +130,7 @@ _SCHEMAS: dict[str, Schema] = {
         ),
         "gate",
         "pins",
+        "rollouts",
         "cluster",
         "worker",
         "workers",
@@ -147,10 +156,12 @@ class Status(Endpoint):
     Workers read sources independently. The member `workers` has the answers of the other workers. They don't list the keys
     that broken files hold back. The member `gate` has the labels that the gate holds back, and is absent if there is none.
     The member `pins` has the keys that are pinned, and is absent if there is none.
+    The member `rollouts` has the roll-outs that aren't done, and the changes that wait for theirs. It is absent if there is none.
     The member `cluster` is absent if there is no cluster.
 
     Args:
         pins: Returns the JSON objects of the pins.
+        rollouts: Returns the short JSON objects of the roll-outs.
     """
 
     route: ClassVar = "/status"
@@ -167,9 +178,11 @@ class Status(Endpoint):
         peers: Peers | None = None,
         cluster: ClusterReports | None = None,
         pins: PinReports = list,
+        rollouts: RolloutReports = list,
     ) -> None:
         self._cluster = cluster
         self._pins = pins
+        self._rollouts = rollouts
         self._reports = reports
         self._files = files
         self._peers = peers or Peers()
@@ -196,6 +209,8 @@ class Status(Endpoint):
             said["gate"] = [refusal_members(refusals[label]) for label in sorted(refusals)[:_SHOWN_LABELS]]
         if pins := self._pins():
             said["pins"] = pins
+        if rollouts := self._rollouts():
+            said["rollouts"] = rollouts
         if self._cluster is not None:
             said["cluster"] = _cluster_members(self._cluster())
         return said
