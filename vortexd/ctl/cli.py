@@ -37,6 +37,7 @@ COMMANDS = {
     "pin": "Pin a configuration: the server serves it unchanged, whatever its source says, until the pin ends.",
     "pins": "List the configurations that are pinned, until when, by whom and why.",
     "rollback": "Go back to a former version of a configuration by a new commit, which the server pushes.",
+    "rollout": "Show the roll-outs of changes, and resume, abort or promote one.",
     "schema": "Draft a JSON Schema for the gate from what the server serves of an application.",
     "token": "Make tokens for the server, and read token files as the server does.",
     "unpin": "Lift the pin of a configuration, so that the server follows its source again.",
