@@ -39,7 +39,7 @@ MOST_WAITING = 20
 # Seconds between two looks at the instances while a roll-out runs, and until a failure is tried again.
 TICK, AGAIN = 0.25, 5.0
 # Seconds between two searches for keys whose version must be remembered, and the most keys of one search.
-SWEEP, MOST_REMEMBERED = 30.0, 50
+SWEEP, MOST_REMEMBERED = 5.0, 50
 # For so many seconds, workers that are late may still meet the record of a roll-out that is done.
 KEPT = 3_600.0
 _SERVER = Actor("vortexd")
