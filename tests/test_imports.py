@@ -151,6 +151,7 @@ PURE = [
     "source.git.remotes",
     "source.git.repositories",
     "source.git.schedule",
+    "source.git.trailers",
     "source.git.wanted_labels",
     "source.layout",
     "source.lfs",

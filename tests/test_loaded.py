@@ -265,6 +265,7 @@ LATE = [
     "vortexd.source.git.schedule",
     "vortexd.source.git.snapshots",
     "vortexd.source.git.source",
+    "vortexd.source.git.trailers",
     "vortexd.source.git.wanted_labels",
 ]
 # Trio needs idna, outcome, sniffio and sortedcontainers, and wsproto needs h11.

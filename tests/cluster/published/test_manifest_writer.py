@@ -119,6 +119,7 @@ def test_the_numbers_of_edits_do_not_count_and_those_that_are_too_old_are_left_o
         {"applications": ("a",)},
         {"group": 1},
         {"edits": Edits(0, {}, 1)},
+        {"trailers": {"c1": ("5,100",)}},
     ],
 )
 def test_every_difference_between_states_is_one_between_ids(change: dict[str, Any]) -> None:
@@ -242,3 +243,19 @@ def test_each_page_names_its_chunks() -> None:
     assert {name for names in named for name in names} == {each.name for each in written.chunks}
     assert all(len({*names}) == len(names) for names in named)
     assert len(written.pages) + len(written.chunks) < MOST_CHUNKS
+
+
+def test_trailers_come_back_in_their_order() -> None:
+    trailers = {"c2": ("5,25,100", ""), "c1": ('"\udcff',)}
+    weak = Files({}, trailers={"c3": ("9",)})
+    found = again(Tree({"main": Files({"a": b""}, trailers=trailers, others=(weak,))})).labels["main"]
+
+    assert [*trailers.items()] == [*found.trailers.items()]
+    assert {"c3": ("9",)} == found.others[0].trailers
+
+
+def test_a_state_without_trailers_has_the_identity_that_former_versions_gave_it() -> None:
+    root = manifest_of(tree(a="1")).root
+
+    assert b"trailers" not in root
+    assert {} == again(tree(a="1")).labels["main"].trailers

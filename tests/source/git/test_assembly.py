@@ -61,11 +61,12 @@ class FakeHistories:
         self.asked: list[tuple[str, History | None]] = []
         self.own: list[Step | None] = []
         self.kept: list[Collection[History]] = []
+        self.steps: list[Step] = []
 
     async def read(self, commit: str, former: History | None = None, own: Step | None = None) -> History:
         self.asked.append((commit, former))
         self.own.append(own)
-        return History([], Edits(0, {}))
+        return History(self.steps, Edits(0, {}))
 
     def forget_all_but(self, histories: Collection[History]) -> None:
         self.kept.append(histories)
@@ -304,3 +305,10 @@ async def test_a_history_is_read_with_the_own_step_of_its_commit(assembling: Ass
     await assembling.new_tree(main="2")
 
     assert [None, step] == assembling.histories.own
+
+
+async def test_a_label_has_the_trailers_of_its_history(assembling: Assembling) -> None:
+    assembling.histories.steps = [Step(None, Origin("1", "Ada", ""), {}, trailers={"1": ("5,100",)})]
+    tree = await assembling.new_tree(main="1")
+
+    assert {"1": ("5,100",)} == tree.labels["main"].trailers

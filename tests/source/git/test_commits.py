@@ -42,10 +42,18 @@ class Both:
     objects: Objects
     mirror: Mirror
 
-    def raw(self, tree: str, parents: list[str], author: bytes, committer: bytes, more: bytes = b"") -> str:
-        """Write a commit with exactly this header, and return its id."""
+    def raw(
+        self,
+        tree: str,
+        parents: list[str],
+        author: bytes,
+        committer: bytes,
+        more: bytes = b"",
+        message: bytes = b"message\n",
+    ) -> str:
+        """Write a commit with exactly this header and message, and return its id."""
         lines = [f"tree {tree}\n".encode(), *(f"parent {each}\n".encode() for each in parents)]
-        content = b"".join([*lines, b"author ", author, b"\ncommitter ", committer, b"\n", more, b"\nmessage\n"])
+        content = b"".join([*lines, b"author ", author, b"\ncommitter ", committer, b"\n", more, b"\n", message])
         given = ("hash-object", "-t", "commit", "-w", "--literally", "--stdin")
         return self.repository.git(*given, input=content).strip()
 
@@ -67,7 +75,7 @@ async def both(tmp_path: Path) -> AsyncIterator[Both]:
 
 
 def plain(step: Step | None) -> object:
-    return step and (step.parent, step.origin, dict(step.before))
+    return step and (step.parent, step.origin, dict(step.before), step.is_merge)
 
 
 @pytest.mark.parametrize(
@@ -149,6 +157,25 @@ async def test_a_merge_follows_its_first_parent(order: tuple[int, int], is_known
 
     assert is_known == (own is not None)
     assert own is None or plain(printed) == plain(own)
+    assert printed.is_merge
+
+
+@pytest.mark.parametrize(
+    ("message", "values"),
+    [
+        (b"x\n\nVortexd-Rollout: 5,100\n", ("5,100",)),
+        (b"x\n\nvortexd-ROLLOUT: 5,100\n", ("5,100",)),
+        (b"x\n\nVortexd-Rollout: 5,100\n\nend\n", ()),
+    ],
+)
+async def test_only_git_reads_trailers(message: bytes, values: tuple[str, ...], both: Both) -> None:
+    first = both.repository.commit({"a.yml": "1"})
+    tree = both.repository.git("rev-parse", f"{both.repository.commit({'a.yml': '2'})}^{{tree}}").strip()
+    commit = both.raw(tree, [first], PERSON, PERSON, message=message)
+    own, printed = await both.steps(commit, first)
+
+    assert own is None
+    assert values == printed.trailers.get(commit, ())
 
 
 async def test_a_commit_without_a_parent_has_no_own_step(both: Both) -> None:
@@ -184,7 +211,7 @@ def test_a_long_listing_is_left_to_git(size: int, is_known: bool) -> None:
 def test_the_own_step_has_the_parent_the_origin_and_what_was_before() -> None:
     step = own_step(commit(), ID, entry(b"a.yml") + entry(b".git/x"))
 
-    assert (ID, Origin("c" * 40, "Ada Lovelace", "2023-11-14T22:13:20Z"), {"a.yml": ID}) == plain(step)
+    assert (ID, Origin("c" * 40, "Ada Lovelace", "2023-11-14T22:13:20Z"), {"a.yml": ID}, False) == plain(step)
     assert own_step(commit(), OTHER, entry(b"a.yml")) is None
 
 

@@ -34,6 +34,14 @@ class Mirrored:
             return await read(commit, count, known, max_bytes)
 
         self.mirror.commits = counted  # type: ignore[method-assign]  # counts the calls
+        self.merges: list[tuple[str, str | None, int]] = []
+        read_merged = self.mirror.merged
+
+        async def counted_merged(commit: str, before: str | None, count: int, max_bytes: int) -> bytes:
+            self.merges.append((commit, before, count))
+            return await read_merged(commit, before, count, max_bytes)
+
+        self.mirror.merged = counted_merged  # type: ignore[method-assign]  # as above
         self.histories = Histories(self.mirror)
 
     async def read(self, commit: str, former: History | None = None, histories: Histories | None = None) -> History:
@@ -43,6 +51,15 @@ class Mirrored:
     async def past(self, commit: str, path: str, ways: Mapping[str, Way] | None = None) -> list[Former]:
         past = GitPast(self.mirror, self.settings, await self.read(commit), ways or {})
         return [former async for former in past.contents(path)]
+
+    def write(self, message: str, *parents: str, path: str = "a.yml", branch: str = "main") -> str:
+        """Write a commit that changes a file, with this message and these parents. Return its id."""
+        text = f"{message} {parents}"
+        tree = self.repository.commit({path: text}, "trees", parent=parents[0] if parents else None)
+        given = [argument for parent in parents for argument in ("-p", parent)]
+        made = self.repository.git("commit-tree", *given, "-m", message, f"{tree}^{{tree}}").strip()
+        self.repository.git("update-ref", f"refs/heads/{branch}", made)
+        return made
 
 
 @pytest.fixture
@@ -546,3 +563,107 @@ def test_the_oldest_of_several_changes_of_a_path_counts() -> None:
     steps = [step_of("c", "b", x="x2", y=None), step_of("b", "a", x="x1"), step_of("a", None)]
 
     assert {"x": "x1", "y": None} == History(steps, Edits(0, {})).changes("c", "a")
+
+
+# Trailers.
+
+
+def with_trailer(value: str) -> str:
+    return f"change\n\nVortexd-Rollout: {value}\n"
+
+
+async def test_commits_have_the_values_of_their_trailers(mirrored: Mirrored) -> None:
+    message = "change\n\ntext: 1\n\nSigned-off-by: A <a@example.org>\nvortexd-rollout: 5,\n 25\nVortexd-Rollout:\n"
+    first = mirrored.write("change\n\nVortexd-Rollout: 9\n\nThis isn't the last paragraph.\n")
+    second = mirrored.write(message, first)
+    third = mirrored.write(with_trailer("10,100"), second)
+    history = await mirrored.read(third)
+
+    assert {third: ("10,100",), second: ("5, 25", "")} == history.trailers
+    assert [(third, EDIT_COMMITS, 0)] == mirrored.readings
+    assert [] == mirrored.merges
+
+
+async def test_a_history_without_merges_costs_one_reading(mirrored: Mirrored) -> None:
+    history = await mirrored.read(mirrored.write("b", mirrored.write("a")))
+
+    assert {} == history.trailers
+    assert [] == mirrored.merges
+    assert [False, False] == [step.is_merge for step in history.steps]
+
+
+async def test_a_merge_brings_the_trailers_of_its_branch(mirrored: Mirrored) -> None:
+    base = mirrored.write("base")
+    side = mirrored.write(with_trailer("5,100"), base, path="b.yml", branch="side")
+    main = mirrored.write("main", base)
+    before = await mirrored.read(main)
+    merge = mirrored.write("merge", main, side)
+    after = mirrored.write("after", merge)
+    history = await mirrored.read(after, before)
+
+    assert {} == before.trailers
+    assert {side: ("5,100",)} == history.trailers
+    assert [{}, {side: ("5,100",)}, {}, {}] == [step.trailers for step in history.steps]
+    assert [(merge, main, 1_000)] == mirrored.merges
+
+
+async def test_the_branch_may_be_a_label_that_was_read_before(mirrored: Mirrored) -> None:
+    base = mirrored.write("base")
+    side = mirrored.write(with_trailer("5,100"), base, path="b.yml", branch="side")
+    await mirrored.read(side)
+    main = mirrored.write("main", base)
+    before = await mirrored.read(main)
+    history = await mirrored.read(mirrored.write("merge", main, side), before)
+
+    assert {side: ("5,100",)} == history.trailers
+
+
+async def test_a_merge_whose_own_step_is_known_brings_them_too(mirrored: Mirrored) -> None:
+    base = mirrored.write("base")
+    side = mirrored.write(with_trailer("5,100"), base, path="b.yml", branch="side")
+    main = mirrored.write("main", base)
+    before = await mirrored.read(main)
+    merge = mirrored.write("merge", main, side)
+    printed = (await mirrored.read(merge, None, Histories(mirrored.mirror))).steps[0]
+    own = Step(printed.parent, printed.origin, printed.before, is_merge=True)
+    mirrored.readings.clear()
+    mirrored.merges.clear()
+    history = await mirrored.histories.read(merge, before, own)
+    again = await mirrored.histories.read(merge, history, own)
+
+    assert {side: ("5,100",)} == history.trailers == again.trailers
+    assert [] == mirrored.readings
+    assert [(merge, main, 1_000)] == mirrored.merges
+    assert history.steps[0] is again.steps[0]
+
+
+async def test_merges_that_are_read_together_cost_one_reading(mirrored: Mirrored) -> None:
+    base = mirrored.write("base")
+    sides = [mirrored.write(with_trailer(each), base, path="b.yml", branch=f"s{each}") for each in "12"]
+    first = mirrored.write("merge", base, sides[0])
+    between = mirrored.write(with_trailer("3"), first)
+    second = mirrored.write("merge", between, sides[1])
+    history = await mirrored.read(mirrored.write("tip", second))
+
+    assert [[], [sides[1]], [between], [sides[0]], []] == [[*step.trailers] for step in history.steps]
+    assert [(second, base, 1_000)] == mirrored.merges
+
+
+async def test_trailers_that_take_too_many_bytes_are_read_of_fewer_commits(mirrored: Mirrored) -> None:
+    base = mirrored.write("base")
+    side = mirrored.write(with_trailer("5"), base, path="b.yml", branch="side")
+    newer = mirrored.write(with_trailer("6" * 2_000), side, path="b.yml", branch="side")
+    merge = mirrored.write("merge", base, newer)
+    tip = await mirrored.read(merge, None, Histories(mirrored.mirror, max_bytes=1_000))
+
+    assert {} == tip.trailers
+    assert [(merge, base, count) for count in (1_000, 125, 15, 1)] == mirrored.merges
+
+
+async def test_a_merge_that_has_no_known_branch_is_no_obstacle(mirrored: Mirrored) -> None:
+    """A branch without a commit in common is read from its beginning."""
+    base = mirrored.write("base")
+    other = mirrored.write(with_trailer("5"), path="b.yml", branch="other")
+    history = await mirrored.read(mirrored.write("merge", base, other))
+
+    assert {other: ("5",)} == history.trailers

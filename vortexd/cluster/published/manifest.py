@@ -114,8 +114,14 @@ def layer_of(
         tuple(map(as_text, as_list(table.get("applications")))),
         as_count(table.get("group")),
         edits=edits,
+        trailers=_trailers(table.get("trailers", [])),
     )
     return Layer(files, numbers)
+
+
+def _trailers(value: object) -> Mapping[str, tuple[str, ...]]:
+    rows = [as_row(each, 2) for each in as_list(value)]
+    return {as_text(commit): tuple(map(as_text, as_list(values))) for commit, values in rows}
 
 
 def tree_of(manifest: Manifest, contents: Sequence[bytes | None], too_large: Callable[[int], str]) -> Tree:

@@ -145,7 +145,7 @@ class _Pages:
         """Return a layer, as the root has it."""
         rows = [self._file(path, digest) for path, digest in digests]
         rows += [self._text((path, reason), path) for path, reason in sorted(files.unreadable.items())]
-        return {
+        layer = {
             "root": files.root,
             "locations": files.locations,
             "revision": files.revision,
@@ -155,6 +155,8 @@ class _Pages:
             "files": self._cut(rows),
             "edits": None if files.edits is None else [files.edits.depth, self._cut(self._edits(files.edits))],
         }
+        # Older versions pass over this member. Without trailers, the state keeps the identity that it has for them.
+        return {**layer, "trailers": [*files.trailers.items()]} if files.trailers else layer
 
     def _edits(self, edits: Edits) -> list[_Row]:
         """Return rows for the edits that count. Only the distances between commits count, alike at every node."""

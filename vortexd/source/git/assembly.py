@@ -225,6 +225,7 @@ class TreeAssembly:
             snapshot.origin,
             edits=edits_through(loaded.history.edits, snapshot.ways),
             past=GitPast(self._mirror, self._settings, loaded.history, snapshot.ways),
+            trailers=loaded.history.trailers,
         )
 
     def _obstructed(self, loaded: Mapping[str, Loaded]) -> Iterator[tuple[str, str]]:

@@ -7,6 +7,7 @@ so each text is cut to a limited length, and no content of a commit is an error.
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 
 import attrs
 
@@ -29,6 +30,10 @@ _FORMER = re.compile(rb":(\d{6}) \d{6} ([0-9a-f]+) [0-9a-f]+ \w+\0([^\0]+)\0")
 _MOST_BYTES = 1_048_576
 _GONE = b"000000"
 _REGULAR = (b"100644", b"100755", b"100664")
+# The name of the trailer by which the author of a commit sets the pace of its roll-out.
+TRAILER = "Vortexd-Rollout"
+# Almost all commits share this one.
+NO_TRAILERS: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 # Used in place of a blob's id for a link or a submodule, because its content isn't the file's content.
 NO_FILE = ""
 
@@ -41,28 +46,36 @@ class Step:
         parent: Its first parent; None for a commit without a parent.
         before: Path to the id of the blob that it held before. None if there was nothing, "" if it wasn't a regular
             file.
+        is_merge: Whether it has more than one parent.
+        trailers: Maps each commit with a trailer to its values: this one, and those that it has merged.
     """
 
     parent: str | None
     origin: Origin
     before: Mapping[str, str | None]
+    is_merge: bool = False
+    trailers: Mapping[str, tuple[str, ...]] = NO_TRAILERS
 
 
 def own_step(commit: Object, before: str, listed: bytes) -> Step | None:
     """Return the step of a commit, if its difference from another commit is known and the other is its first parent.
 
-    Return None if it isn't, or if only `git log` can say what the step is.
+    Return None if it isn't, or if only `git log` can say what the step is. Only git parses trailers. The trailers of merged
+    commits are missing.
 
     Args:
         before: The other commit.
         listed: The difference, as `Mirror.listing` returns it.
     """
-    header = commit.content.partition(b"\n\n")[0]
+    header, _, message = commit.content.partition(b"\n\n")
     if parent_of(commit) != before or len(listed) > _MOST_BYTES or not _is_usual(header):
+        return None
+    if TRAILER.lower().encode() in message.lower():
         return None
     changed = ((path_of(path), former_blob(mode, id)) for mode, id, path in _FORMER.findall(listed))
     _, origin = parse_commit(commit)
-    return Step(before, origin, {path: blob for path, blob in changed if path is not None})
+    is_merge = len(_PARENT.findall(header)) > 1
+    return Step(before, origin, {path: blob for path, blob in changed if path is not None}, is_merge)
 
 
 def _is_usual(header: bytes) -> bool:

@@ -23,12 +23,15 @@ from .mirror import Mirror
 from .process import GitError, TooMuch
 from .settings import GitSettings
 from .snapshots import ENTRY_BYTES, listed_paths
+from .trailers import own_trailers, trailers_of, with_merged
 
 # The limit for the changed files of one history together. The commit that exceeds it, and all older commits, don't
 # count.
 _MAX_CHANGES = 100_000
 # The limit for one reading of git's output, in bytes. If there is more, fewer commits are read at a time.
 _MAX_BYTES = 16_777_216
+# The most commits that are searched for trailers because merges have brought them.
+_MAX_MERGED = 1_000
 # The number of commits that are named to git as known.
 _MAX_TIPS = 64
 # The number of trees that are listed for one broken file, to follow its link as it was then.
@@ -45,6 +48,11 @@ class History:
 
     steps: Sequence[Step]
     edits: Edits
+
+    @property
+    def trailers(self) -> Mapping[str, tuple[str, ...]]:
+        """The trailers of these commits and of those that they have merged; see `Files.trailers`."""
+        return trailers_of(self.steps)
 
     def changes(self, newer: str, older: str) -> Mapping[str, str | None] | None:
         """Return the changes that lead from a commit back to an older one.
@@ -86,8 +94,8 @@ class Histories:
         Raises:
             GitError: The mirror can't be read.
         """
-        if own is not None:
-            self._steps.setdefault(commit, own)
+        if own is not None and commit not in self._steps:
+            await self._keep([own])
         steps: list[Step] = []
         left, id = self._max_changes, commit
         while len(steps) < EDIT_COMMITS:
@@ -126,13 +134,30 @@ class Histories:
                 # The mirror may have lost one of the known commits.
                 self._tips.clear()
                 listed = b""
-            found = {step.origin.commit: step for step in _parse(listed)}
-            self._steps |= found
-            if commit in found:
+            found = [*_parse(listed)]
+            await self._keep(found)
+            if commit in self._steps:
                 return True
             # The commit is an ancestor of a known commit, but not along first parents.
             known = ()
         return False
+
+    async def _keep(self, steps: Sequence[Step]) -> None:
+        """Keep steps that follow each other, the newest first, with the trailers of the commits that they have merged."""
+        merging = [number for number, step in enumerate(steps) if step.is_merge]
+        count = _MAX_MERGED if merging else 0
+        while count:
+            newest, oldest = merging[0], merging[-1] + 1
+            merges = steps[newest:oldest]
+            try:
+                listed = await self._mirror.merged(merges[0].origin.commit, merges[-1].parent, count, self._max_bytes)
+            except TooMuch:
+                count //= 8
+                continue
+            steps = [*steps[:newest], *with_merged(merges, listed), *steps[oldest:]]
+            break
+        for step in steps:
+            self._steps.setdefault(step.origin.commit, step)
 
     def forget_all_but(self, histories: Collection[History]) -> None:
         """Drop the commits that none of these histories has, once there are as many of them as commits in use."""
@@ -278,7 +303,7 @@ def _added(steps: Sequence[Step], former: History) -> Sequence[Step] | None:
 def _parse(listed: bytes) -> Iterator[Step]:
     """Yield the commits that `Mirror.commits` lists."""
     tokens = iter(listed.split(b"\0"))
-    header: tuple[str, str | None, Origin] | None = None
+    step: Step | None = None
     before: dict[str, str | None] = {}
     for token in tokens:
         if token.lstrip(b"\n").startswith(b":"):
@@ -287,14 +312,16 @@ def _parse(listed: bytes) -> Iterator[Step]:
             if path is not None:
                 before[path] = former_blob(old_mode, old_id)
             continue
-        if header is not None:
-            yield Step(header[1], header[2], before)
-            header = None
+        if step is not None:
+            yield step
+            step = None
         id = next(tokens, b"").decode()
         if not id:
             return
-        parents, seconds, author = (next(tokens, b"").decode("utf-8", "replace") for _ in range(3))
+        parents, seconds, author, trailers = (next(tokens, b"").decode("utf-8", "replace") for _ in range(4))
         origin = Origin(id, author_of(author), moment_of(int(seconds) if seconds.isdigit() else 0))
-        header, before = (id, parents.partition(" ")[0] or None, origin), {}
-    if header is not None:
+        parent, _, others = parents.partition(" ")
+        before = {}
+        step = Step(parent or None, origin, before, bool(others), own_trailers(id, trailers))
+    if step is not None:
         raise SourceError("git log ended early")

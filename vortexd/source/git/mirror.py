@@ -29,6 +29,7 @@ from .process import Git, GitError, trusting
 from .refs import BRANCH, Ref, parse_advertised, parse_refs, shown
 from .remotes import Remote
 from .settings import GitSettings
+from .trailers import FORMAT as TRAILERS
 
 log = structlog.get_logger()
 
@@ -408,7 +409,27 @@ class Mirror:
         return await self._local(
             *("log", "--first-parent", "--diff-merges=first-parent", "--raw", "-z", "--no-renames", "--no-abbrev"),
             *("--root", "--no-show-signature", "--no-mailmap", f"--max-count={count}"),
-            *("--format=tformat:%x00%H%x00%P%x00%ct%x00%an", commit, *(f"^{each}" for each in known), "--"),
+            *(f"--format=tformat:%x00%H%x00%P%x00%ct%x00%an%x00{TRAILERS}", commit),
+            *(*(f"^{each}" for each in known), "--"),
+            max_bytes=max_bytes,
+        )
+
+    async def merged(self, commit: str, before: str | None, count: int, max_bytes: int) -> bytes:
+        """Return a commit and those that lead to it, merged ones included, with their parents and trailers.
+
+        `trailers` parses the result.
+
+        Args:
+            before: A commit that is left out, with all commits before it, or None.
+            count: The largest number of commits.
+
+        Raises:
+            GitError: The mirror can't be read.
+            TooMuch: The output is larger than `max_bytes`.
+        """
+        return await self._local(
+            *("log", "-z", "--no-show-signature", f"--max-count={count}", f"--format=tformat:%H%x00%P%x00{TRAILERS}"),
+            *(commit, *([] if before is None else [f"^{before}"]), "--"),
             max_bytes=max_bytes,
         )
 
