@@ -38,6 +38,7 @@ class Repository:
         author: str = "Ada Lovelace <ada@example.org>",
         parent: str | None = "",
         modes: Mapping[str, str] | None = None,
+        message: str = "x",
     ) -> str:
         """Change files on a branch (None deletes one), and return the commit.
 
@@ -51,7 +52,8 @@ class Repository:
         self._time += 1
         stream = bytearray(b"reset %s\n" % ref.encode())
         stream += f"commit {ref}\nauthor {author} {self._time} +0100\ncommitter {author} {self._time} +0100\n".encode()
-        stream += b"data 1\nx\n" + (f"from {self.git('rev-parse', parent).strip()}\n".encode() if parent else b"")
+        stream += f"data {len(message.encode())}\n{message}\n".encode()
+        stream += f"from {self.git('rev-parse', parent).strip()}\n".encode() if parent else b""
         for path, text in files.items():
             mode = (modes or {}).get(path, "100644")
             if text is None:

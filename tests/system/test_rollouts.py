@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from trio_websocket import ConnectionClosed, HandshakeError, open_websocket_url
 from ..repository import Repository
 from .process import Server
 from .test_broken import ask, git_settings
+from .test_pins import sent
 
 RULE = '\n[[rollout]]\napplications = ["shop"]\nsteps = [10, 50, 100]\nwithin = 20\n'
 
@@ -263,3 +265,70 @@ async def test_a_kill_at_any_moment_loses_nothing_and_gives_nobody_a_version_too
 
         expected = {(1,), (1, 2, 1)} if is_bad else {(1, 2)}
         assert {tuple(each.values) for each in fleet.instances} <= expected
+
+
+async def test_a_trailer_lets_a_change_go_out_in_steps_without_any_setting(tmp_path: Path) -> None:
+    repository = Repository(tmp_path / "config.git")
+    repository.commit({"shop.yml": "a: 1\n"})
+    with serving(tmp_path, repository, rule="") as server:
+        fleet = Fleet(server, 20, lambda _, value: "rejected" if value == 3 else "applied")
+        async with trio.open_nursery() as nursery:
+            for each in fleet.instances:
+                nursery.start_soon(each.run)
+            await fleet.all_have(1)
+            repository.commit({"shop.yml": "a: 2\n"})
+            await fleet.all_have(2)
+            assert events(server, "roll-out begun") == []
+            repository.commit({"shop.yml": "a: 3\n"}, message="Try three\n\nVortexd-Rollout: 10,100")
+            await until(lambda: bool(events(server, "roll-out halted")))
+            await fleet.all_have(2)
+            nursery.cancel_scope.cancel()
+
+        [begun] = events(server, "roll-out begun")
+        assert begun["steps"] == [10, 100]
+        assert sum(3 in each.values for each in fleet.instances) == 2
+
+
+async def test_people_resume_abort_and_promote_and_all_surfaces_agree(tmp_path: Path) -> None:
+    repository = Repository(tmp_path / "config.git")
+    repository.commit({"shop.yml": "a: 1\n"})
+    with serving(tmp_path, repository) as server:
+        fleet = Fleet(server, 20, lambda _, value: "rejected" if value == 2 else "applied")
+        async with trio.open_nursery() as nursery:
+            for each in fleet.instances:
+                nursery.start_soon(each.run)
+            await fleet.all_have(1)
+            repository.commit({"shop.yml": "a: 2\n"})
+            await until(lambda: bool(events(server, "roll-out halted")))
+            shown = ask(server, "/api/v1/rollouts")[1]["rollouts"]
+            status = ask(server, "/status")[1]["rollouts"]
+            assert [(each["status"], each["application"]) for each in shown] == [("halted", "shop")]
+            assert [(each["status"], each["reason"]) for each in status] == [("halted", shown[0]["reason"])]
+            assert 'vortexd_rollouts{status="halted"} 1' in ask_text(server, "/metrics")
+            wrong = act(server, "abort", target="0" * 16)
+            assert wrong[0] == 409
+            assert act(server, "resume")[0] == 200
+            await until(lambda: len(events(server, "roll-out halted")) == 2)
+            assert act(server, "abort")[0] == 200
+            assert act(server, "resume")[0] == 409
+            await fleet.all_have(1)
+            assert act(server, "promote")[0] == 200
+            await fleet.all_have(2)
+            assert act(server, "abort")[0] in (404, 409)
+            nursery.cancel_scope.cancel()
+
+        assert ask(server, "/main/shop-dev.json")[1]["a"] == 2
+        acts = [(each["act"], each["outcome"]) for each in ask(server, "/api/v1/audit")[1]["entries"]]
+        assert {("rollout abort", "done"), ("rollout abort", "refused"), ("rollout halt", "done")} <= set(acts)
+        assert {("rollout resume", "done"), ("rollout promote", "done")} <= set(acts)
+
+
+def act(server: Server, name: str, **more: Any) -> tuple[int, Any]:
+    key = {"application": "shop", "profile": "dev", "label": "main"}
+    return sent(server, "/api/v1/rollouts", "POST", json.dumps({**key, "act": name, "reason": "why", **more}).encode())
+
+
+def ask_text(server: Server, path: str) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.port}{path}", timeout=10) as answer:
+        found: str = answer.read().decode()
+        return found
