@@ -32,6 +32,29 @@ FINDING = {
     "file": "billing.yml",
     "line": 4,
 }
+ROLLOUT = {
+    "application": "billing",
+    "profile": "default",
+    "label": "main",
+    "id": "r1",
+    "status": "running",
+    "stable": "0123456789abcdef",
+    "target": "fedcba9876543210",
+    "commit": "c" * 40,
+    "author": f"Grace {MARKUP}",
+    "steps": [5, 25, 100],
+    "step": 2,
+    "share": 25,
+    "applied": 90,
+    "within": 60.0,
+    "counts": {"named": 8, "reached": 7, "applied": 2, "rejected": 1, "silent": 4, "gone": 3, "unanswered": 0},
+    "reason": "",
+    "by": "",
+    "began": SINCE,
+    "stepped": SINCE,
+    "deadline": "2026-11-30T01:01:00Z",
+    "problem": None,
+}
 HELD = {
     "label": "main",
     "state": "a" * 40,
@@ -58,6 +81,11 @@ PLAN = {
     "commit": None,
 }
 Answers = Mapping[str, Sequence[tuple[int, Any]]]
+# The answers of a test that gives no others.
+DEFAULTS: Answers = {
+    "GET /api/v1/pins": [(200, {"pins": []})],
+    "GET /api/v1/rollouts": [(200, {"rollouts": []})],
+}
 
 
 STAND_IN = """
@@ -105,7 +133,7 @@ async def stand_in(page: Page, answers: Mapping[str, Sequence[tuple[int, Any]]])
         answers: By `METHOD path`, the status and the body of each answer. The last answer is given again and again.
             The status 0 is a connection that breaks.
     """
-    source = STAND_IN % json.dumps({"GET /api/v1/pins": [(200, {"pins": []})], **answers})
+    source = STAND_IN % json.dumps({**DEFAULTS, **answers})
     await page.call("Page.addScriptToEvaluateOnNewDocument", source=source)
 
 

@@ -122,7 +122,7 @@ async def test_it_says_who_is_connected_and_how_the_sources_are_on_a_phone_in_th
     assert "newest" in clients
     assert str(source) in sources
     assert "up to date" in sources
-    for name in ("changes", "configuration", "gate", "pins", "clients", "sources", "audit"):
+    for name in ("changes", "configuration", "gate", "pins", "rollouts", "clients", "sources", "audit"):
         await page.evaluate(f"location.hash = '#{name}'")
         # No view is wider than the phone.
         assert await page.evaluate("document.scrollingElement.scrollWidth <= innerWidth"), name

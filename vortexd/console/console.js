@@ -13,11 +13,12 @@ import { showGate } from "./gate.js";
 import { requestNames, updateNames } from "./names.js";
 import { forgetPins, showPins, updatePins } from "./pins.js";
 import { ask, BASE, forgetPages } from "./requests.js";
+import { showRollouts } from "./rollouts.js";
 import { may, session } from "./session.js";
 import { showSources } from "./sources.js";
 import { watch } from "./vortex.js";
 
-const VIEWS = ["changes", "configuration", "gate", "pins", "clients", "sources", "audit"];
+const VIEWS = ["changes", "configuration", "gate", "pins", "rollouts", "clients", "sources", "audit"];
 const REFRESH = 5000;
 // The most patterns that a server accepts from one client by default.
 const MOST_PATTERNS = 64;
@@ -176,7 +177,7 @@ function show() {
   }
   clearTimeout(refreshing);
   const changes = session.isFollowing ? () => {} : updateNames;
-  const refresh = { changes, configuration: updateNames, gate: showGate, pins: showPins, clients: showClients, sources: showSources, audit: showAudit }[view];
+  const refresh = { changes, configuration: updateNames, gate: showGate, pins: showPins, rollouts: showRollouts, clients: showClients, sources: showSources, audit: showAudit }[view];
   // Until the token's rights are known, there is nothing to request.
   if (session.me === null) return;
   const again = async () => {
