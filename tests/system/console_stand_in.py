@@ -32,7 +32,7 @@ FINDING = {
     "file": "billing.yml",
     "line": 4,
 }
-ROLLOUT = {
+ROLLOUT: dict[str, Any] = {
     "application": "billing",
     "profile": "default",
     "label": "main",

@@ -21,7 +21,8 @@ export async function showRollouts() {
   }
   const rollouts = await askRollouts();
   if (rollouts === null) return;
-  const focused = $("rollouts-body").querySelector("button:focus")?.getAttribute("aria-label");
+  const active = document.activeElement;
+  const focused = $("rollouts-body").contains(active) ? active.getAttribute("aria-label") : null;
   update("rollouts-body", rollouts, () => listed(rollouts));
   // The counts of a roll-out change again and again, so its buttons are new ones.
   if (focused) [...$("rollouts-body").querySelectorAll("button")].find((each) => each.getAttribute("aria-label") === focused)?.focus();
