@@ -8,7 +8,7 @@ runs them.
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -23,7 +23,7 @@ from .aio.collector import Collector
 from .audit import Audit, ForbiddenActs
 from .auth import Authority, Gate
 from .auth.credential_files import NamedFiles
-from .core.model import Tree
+from .core.model import Key, Tree
 from .core.text import Timestamps
 from .encryption.files import Keyring
 from .fleet import Fleet
@@ -445,7 +445,13 @@ def _websockets(
         listener.leave,
         stages.fleet,
     )
-    stages.publisher.retrack_by(websockets.retrack)
+
+    async def retrack(keys: Collection[Key]) -> None:
+        # The fleet counts again before other tasks may run.
+        stages.fleet.recount()
+        await websockets.retrack(keys)
+
+    stages.publisher.retrack_by(retrack)
     metrics.build(__version__, websockets.sockets)
     metrics.watch_connections(lambda: (len(websockets) - websockets.parked, websockets.parked))
     metrics.watch_event_streams(lambda: websockets.event_streams)
@@ -469,7 +475,7 @@ def _stages(
     registry: Registry[Subscriber] = Registry()
     key_usage = KeyUsage(store, registry, settings.history)
     order, tracks = Order(), Tracks()
-    fleet = Fleet(settings.fleet, key_usage.version_of, lambda key: order.current(key.label))
+    fleet = Fleet(settings.fleet, key_usage.version_of, lambda key: order.current(key.label), tracks.rollout)
     metrics.watch_fleet(fleet.totals)
     encoder = Encoder(timestamp, settings.history.frames_bytes, order.generation)
     broadcaster = Broadcaster(

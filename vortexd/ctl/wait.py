@@ -1,7 +1,8 @@
 """Wait until the instances of an application have applied its configuration.
 
 It asks the server for its fleet, again and again, until the goal is reached. The exit status is 0 if it is reached, and 1 after the timeout or if an
-instance has rejected the configuration. It is 3 if the last request failed.
+instance has rejected the configuration. It is 3 if the last request failed. While a configuration is in a roll-out, the
+goal can't be reached, and a rejection doesn't end the wait: the roll-out itself reacts to it.
 """
 
 import argparse
@@ -69,6 +70,8 @@ def run(arguments: argparse.Namespace) -> int:
     while True:
         # The last request may end a few seconds after the deadline.
         outcome = waiting.look(min(TIMEOUT, max(deadline - time.monotonic(), _LEAST)))
+        for line in waiting.news():
+            print(f"vortexctl: {line}", file=sys.stderr, flush=True)
         left = deadline - time.monotonic()
         if outcome is not None or left <= 0:
             break
@@ -121,20 +124,27 @@ class Goal:
     fails_early: bool = True
 
     def means(self, key: dict[str, Any]) -> bool:
-        """Whether the server's version of a key is the expected version. If another node has a newer one, it isn't."""
+        """Whether the server's version of a key is the expected version.
+
+        If another node has a newer one, it isn't. It isn't during a roll-out of the key, either.
+        """
         version = key["version"]
-        if key.get("behind"):
+        if key.get("behind") or key.get("target"):
             return False
         return version is not None and self.version in (None, version) and self.not_version != version
 
     def is_reached(self, fleet: Fleet) -> bool:
-        """Whether the goal is reached. Keys without connected instances are ignored. If no key has any, only `least` decides."""
+        """Whether the goal is reached.
+
+        Keys without connected instances are ignored, unless they are in a roll-out. If no key has any, only `least` decides.
+        """
         keys = [key for key in fleet.keys if key["counts"]["connected"]]
         applied = sum(key["counts"]["applied"] for key in keys)
         connected = sum(key["counts"]["connected"] for key in keys)
         return (
             fleet.is_complete
             and all(map(self.means, keys))
+            and not any(key.get("target") for key in fleet.keys)
             and applied >= self.least
             and applied * 100 >= self.percent * connected
         )
@@ -142,6 +152,10 @@ class Goal:
     def is_lost(self, fleet: Fleet) -> bool:
         """Whether an instance has rejected the version, so that the wait ends early."""
         return self.fails_early and any(self.means(key) and key["counts"]["rejected"] for key in fleet.keys)
+
+
+def _rolling(key: dict[str, Any]) -> str:
+    return printable(f"{name_of(key)} is in a roll-out from version {key['version']} to {key['target']}")
 
 
 class Waiting:
@@ -158,6 +172,8 @@ class Waiting:
         self._goal = goal
         self.fleet: Fleet | None = None
         self.unreachable: Unreachable | None = None
+        # The roll-outs that `news` has named.
+        self._named: set[str] = set()
 
     @property
     def is_slowed(self) -> bool:
@@ -184,6 +200,14 @@ class Waiting:
             return False
         return True if self._goal.is_reached(fleet) else None
 
+    def news(self) -> Iterator[str]:
+        """Yield a line for each roll-out that the wait goes on for, once."""
+        for key in self.fleet.keys if self.fleet is not None else ():
+            line = f"{_rolling(key)}; waiting for its end" if key.get("target") else ""
+            if line and line not in self._named:
+                self._named.add(line)
+                yield line
+
     def why(self) -> Iterator[str]:
         """Yield the reasons for which the goal wasn't reached, line by line."""
         fleet = self.fleet
@@ -196,6 +220,8 @@ class Waiting:
             yield summary(key)
             if key.get("behind"):
                 yield f"the server is behind for {name_of(key)}: another node of its cluster has a newer version"
+            elif key.get("target"):
+                yield _rolling(key)
             elif key["counts"]["connected"] and not self._goal.means(key):
                 yield f"the server has version {key['version']} of {name_of(key)}, which isn't the expected version"
                 if asked < _MOST_ASKED:

@@ -1,7 +1,8 @@
 """The instances of each key: the connected instances, their last acknowledgements, and the instances that have left.
 
 Acknowledgements are counted by version. So a new version changes no instance: instances that haven't acknowledged it are
-silent at once. Times are in seconds since the epoch.
+silent at once. During a roll-out of a key, the target version is expected of the instances that the roll-out has reached.
+Times are in seconds since the epoch.
 
 An acknowledgement from before a restart is kept apart. It changes no state, because the instance may run another version
 by now. As after any reconnection, an instance is silent until it acknowledges a version again.
@@ -22,7 +23,7 @@ from ..core.model import Key
 from ..settings.fleet import FleetSettings
 from .pages import NOBODY, STATES, Ack, Cursor, KeyState, Page, Question, end_of, marked
 from .records import Record
-from .roll import Gone, Instance, Roll, is_memorable
+from .roll import Candidate, Gone, Instance, Roll, Split, is_memorable
 
 # Sorts as keys compare, and is many times faster.
 _in_order = attrgetter("application", "profile", "label")
@@ -40,6 +41,7 @@ class Fleet:
     Args:
         version_of: Returns the server's version of a key, or None.
         generation_of: Returns the generation of the state that the server has of a key's label, or None.
+        candidate_of: Returns the candidate of a key in a roll-out that is in force at this worker, or None.
     """
 
     def __init__(
@@ -47,7 +49,9 @@ class Fleet:
         settings: FleetSettings,
         version_of: Callable[[Key], str | None],
         generation_of: Callable[[Key], Generation | None] = lambda _: None,
+        candidate_of: Callable[[Key], Candidate | None] = lambda _: None,
     ) -> None:
+        self._candidate_of = candidate_of
         self._generation_of = generation_of
         self._settings = settings
         self._version_of = version_of
@@ -104,6 +108,10 @@ class Fleet:
         self.changes += 1
         if (roll := self._rolls.get(key)) is not None:
             roll.changed = now
+
+    def recount(self) -> None:
+        """Record that other roll-outs are in force, so that other versions are expected of instances."""
+        self.changes += 1
 
     def drop(self, instance: Instance, key: Key) -> None:
         """Record that an instance doesn't receive a key any more. The key isn't its main key."""
@@ -232,8 +240,11 @@ class Fleet:
     # Queries.
 
     def counts(self, keys: Iterable[Key]) -> list[KeyState]:
-        """Return the counts of some keys, without instances. Keys without instances are left out."""
-        return [self._counts(key, self._rolls[key]) for key in keys if key in self._rolls]
+        """Return the counts of some keys, without instances. Keys without instances are left out.
+
+        If a key is in a roll-out, this takes about a microsecond for each of its instances.
+        """
+        return [self._counts(key, self._rolls[key], self._split(key)) for key in keys if key in self._rolls]
 
     def keys(self) -> Collection[Key]:
         """Return the keys that have instances, or had instances."""
@@ -271,7 +282,7 @@ class Fleet:
         totals = {(application, state): 0 for application in (*self._settings.applications, OTHER) for state in STATES}
         for key, roll in self._rolls.items():
             application = key.application if key.application in named else OTHER
-            state = self._counts(key, roll)
+            state = self._counts(key, roll, self._split(key))
             for name in STATES:
                 totals[application, name] += getattr(state, name)
         return totals
@@ -313,9 +324,13 @@ class Fleet:
         if not (roll.live or roll.gone or roll.unlisted):
             del self._rolls[key]
 
-    def _counts(self, key: Key, roll: Roll) -> KeyState:
+    def _split(self, key: Key) -> Split | None:
+        candidate = self._candidate_of(key)
+        return Split(key, self._version_of(key), candidate) if candidate is not None else None
+
+    def _counts(self, key: Key, roll: Roll, split: Split | None) -> KeyState:
         version = self._version_of(key)
-        applied, rejected = (roll.counts.get((status, version or ""), 0) for status in ("applied", "rejected"))
+        applied, rejected = roll.count(version, split)
         connected = len(roll.live) + roll.unlisted
         former = len(roll.former) + roll.gone_former
         gone = len(roll.gone)
@@ -323,16 +338,17 @@ class Fleet:
             *(key, version, roll.changed, connected, applied, rejected, gone, roll.unlisted),
             before_restart=former,
             generation=self._generation_of(key),
+            target=split.candidate.target if split is not None else None,
         )
 
     def _state(
         self, key: Key, only: str | None, named: Collection[str] | None, after: Cursor | None, limit: int
     ) -> KeyState:
-        roll = self._rolls[key]
-        state = self._counts(key, roll)
+        roll, split = self._rolls[key], self._split(key)
+        state = self._counts(key, roll, split)
         if not limit or only == NOBODY or (only is not None and not getattr(state, only)):
             return state
-        candidates = roll.see(state.version, only)
+        candidates = roll.see(state.version, only, split)
         if named is not None:
             candidates = (each for each in candidates if each[0] in named)
         page = heapq.nsmallest(
@@ -340,7 +356,7 @@ class Fleet:
         )
         names = {name for name, connection, _ in page if name != connection}
         shared = Counter(each.name for each in roll.live if each.name in names)
-        seen = [roll.seen(state.version, name, instance) for name, _, instance in page]
+        seen = [roll.seen(state.version, name, instance, split) for name, _, instance in page]
         return attrs.evolve(state, instances=tuple(marked(each, shared) for each in seen))
 
 

@@ -48,6 +48,7 @@ class Seen:
         is_shared: Whether another connection has the same name.
         before_restart: Its last acknowledgement before the server's restart, if there was none since. It has no effect
             on the state.
+        expected: The target version, if a roll-out of the key has reached the instance. None: the version of the key.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Seen:
     ack: Ack | None
     is_shared: bool = False
     before_restart: Ack | None = None
+    expected: str | None = None
 
 
 @attrs.frozen(slots=True)
@@ -64,10 +66,12 @@ class KeyState:
     """The instances of one key at one moment.
 
     Attributes:
-        version: The server's version, or None if no client uses the key any more, or the key has been removed.
+        version: The server's version, or None if no client uses the key any more, or the key has been removed. During
+            a roll-out, this is the stable version.
         changed: When the version last changed while there were instances, or 0.
         connected: The number of connected instances.
-        applied: How many of them have applied this version.
+        applied: How many of them have applied this version. During a roll-out, the target version counts for the
+            instances that it has reached.
         rejected: How many of them have rejected it.
         gone: The number of instances that have left and aren't forgotten yet.
         unlisted: The number of connected instances that aren't listed, because there are too many. They count as silent.
@@ -76,6 +80,7 @@ class KeyState:
         before_restart: The number of instances, connected or gone, whose last acknowledgement is from before the server's
             restart. The other counts don't include this acknowledgement.
         generation: The generation of the state that the server has of the label, or None if it has none.
+        target: The version that a roll-out of the key lets some of the instances have, or None without a roll-out.
     """
 
     key: Key
@@ -90,10 +95,11 @@ class KeyState:
     away: int = 0
     before_restart: int = 0
     generation: Generation | None = None
+    target: str | None = None
 
     @property
     def silent(self) -> int:
-        """The number of connected instances that haven't acknowledged this version."""
+        """The number of connected instances that haven't acknowledged the version that is expected of them."""
         return self.connected - self.applied - self.rejected
 
     @property
@@ -169,6 +175,9 @@ def merge(pages: Collection[Page], question: Question) -> Page:
     During a change, the workers may have different versions of a key. Then the newest version counts: the one of the
     highest generation if all of them have one, and else the one that changed last by the workers' clocks. Instances of
     workers with another version are silent, because they haven't acknowledged the newest version.
+
+    A worker may put a roll-out in force before another one does. The key has a target if it has one at any of the workers
+    with the newest version. Each worker says by its own roll-out which version its instances are expected to apply.
     """
     by_key: dict[Key, list[KeyState]] = {}
     for state in chain.from_iterable(page.keys for page in pages):
@@ -218,6 +227,7 @@ def _one(states: list[KeyState]) -> KeyState:
         sum(each.away for each in states),
         sum(each.before_restart for each in states),
         newest.generation,
+        newest.target or next((each.target for each in current if each.target is not None), None),
     )
 
 
@@ -240,7 +250,7 @@ def _recalling(seen: Seen, former: Mapping[str, Ack | None]) -> Seen:
 
 
 def _silenced(seen: Seen) -> Seen:
-    return seen if seen.state == "gone" else attrs.evolve(seen, state="silent")
+    return seen if seen.state == "gone" else attrs.evolve(seen, state="silent", expected=None)
 
 
 def marked(seen: Seen, connected: Counter[str]) -> Seen:

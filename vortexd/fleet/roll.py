@@ -1,8 +1,9 @@
 """The roll of one key: its connected instances with their last acknowledgements, and the instances that have left. Pure."""
 
 import sys
+from collections import Counter
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import attrs
 
@@ -56,6 +57,49 @@ class CanaryInstance(Instance):
     __slots__ = ()
 
     wants_candidate: ClassVar[bool] = True
+
+
+class Candidate(Protocol):
+    """The second version of a key in a roll-out, for the instances that the roll-out has reached.
+
+    Attributes:
+        target: The version that these instances get.
+        stepped: When the last step began.
+    """
+
+    @property
+    def target(self) -> str: ...
+
+    @property
+    def stepped(self) -> float: ...
+
+    def has(self, instance: str) -> bool:
+        """Return whether an instance gets the target version, given its name."""
+        ...
+
+
+@attrs.frozen(slots=True)
+class Split:
+    """The two versions that the instances of a key are expected to apply during a roll-out.
+
+    Attributes:
+        stable: The version of all instances that the roll-out has not reached, or None.
+    """
+
+    key: Key
+    stable: str | None
+    candidate: Candidate
+
+    def is_reached(self, instance: Instance) -> bool:
+        """Whether an instance gets the target version. The candidate is only served to subscriptions of a main key."""
+        if instance.key != self.key:
+            return False
+        name = instance.given_name
+        return instance.wants_candidate or (name is not None and self.candidate.has(name))
+
+    def expected(self, instance: Instance) -> str | None:
+        """Return the version that an instance is expected to apply."""
+        return self.candidate.target if self.is_reached(instance) else self.stable
 
 
 def make_ack(version: str, status: str, error: str | None, at: float) -> Ack:
@@ -130,27 +174,48 @@ class Roll:
                 del self.counts[acknowledged]
         return ack
 
-    def see(self, version: str | None, state: str | None) -> Iterator[tuple[str, str, Instance | None]]:
+    def count(self, version: str | None, split: Split | None = None) -> tuple[int, int]:
+        """Return how many connected instances have applied, and how many have rejected, the version expected of them.
+
+        Without a split, this takes the same time for any number of instances.
+        """
+        if split is None:
+            return self.counts.get(("applied", version or ""), 0), self.counts.get(("rejected", version or ""), 0)
+        states = Counter(_state_of(ack, split.expected(instance)) for instance, ack in self.live.items() if ack)
+        return states["applied"], states["rejected"]
+
+    def see(
+        self, version: str | None, state: str | None, split: Split | None = None
+    ) -> Iterator[tuple[str, str, Instance | None]]:
         """Yield the name and connection of each instance in a state (None means any state), unordered.
 
         The third item is the instance, or None if it has left.
+
+        Args:
+            split: The versions that are expected of the instances during a roll-out. Without it, `version` is.
         """
         if state != "gone":
             for instance, ack in self.live.items():
-                if state is None or state == _state_of(ack, version):
+                if state is None or state == _state_of(ack, version if split is None else split.expected(instance)):
                     yield instance.name, instance.connection, instance
         if state is None or state == "gone":
             for name, gone in self.gone.items():
                 yield name, gone.connection, None
 
-    def seen(self, version: str | None, name: str, instance: Instance | None) -> Seen:
+    def seen(self, version: str | None, name: str, instance: Instance | None, split: Split | None = None) -> Seen:
+        """Return an instance at this moment. See `see` for `split`."""
         if instance is None:
             gone = self.gone[name]
             return Seen(name, gone.connection, "gone", gone.left, gone.ack, before_restart=gone.before_restart)
         ack = self.live[instance]
+        expected, changed = None, self.changed
+        if split is not None and split.is_reached(instance):
+            expected = version = split.candidate.target
+            changed = max(changed, split.candidate.stepped)
         state = _state_of(ack, version)
-        since = ack.at if ack is not None and state != "silent" else max(instance.since, self.changed)
-        return Seen(name, instance.connection, state, since, ack, before_restart=self.former.get(instance))
+        since = ack.at if ack is not None and state != "silent" else max(instance.since, changed)
+        former = self.former.get(instance)
+        return Seen(name, instance.connection, state, since, ack, before_restart=former, expected=expected)
 
 
 def _state_of(ack: Ack | None, version: str | None) -> str:

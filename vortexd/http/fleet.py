@@ -133,6 +133,7 @@ _SCHEMAS: dict[str, Schema] = {
                     an_object(
                         **KEY,
                         version=nullable(VERSION),
+                        target=VERSION,
                         counts=optional(
                             an_object(**_COUNTS, away=COUNT, before_restart=COUNT), "away", "before_restart"
                         ),
@@ -147,13 +148,16 @@ _SCHEMAS: dict[str, Schema] = {
                                     ack=nullable(_ACK),
                                     shares_name={"type": "boolean"},
                                     before_restart=_ACK,
+                                    expected=nullable(VERSION),
                                 ),
                                 "before_restart",
+                                "expected",
                             )
                         ),
                         behind={"type": "boolean"},
                     ),
                     "behind",
+                    "target",
                 )
             ),
             next=nullable(TEXT),
@@ -368,15 +372,22 @@ def _key(state: KeyState, nodes: Sequence[NodeView] | None) -> dict[str, Any]:
     if percent == 100 and not all(each.is_whole for each in nodes or ()):
         # While a node's instances aren't counted, nobody knows whether all have applied it.
         percent = _NEARLY_ALL
+    target = {} if state.target is None else {"target": state.target}
     return {
         "app": state.key.application,
         "profile": state.key.profile,
         "label": state.key.label,
         "version": state.version,
+        **target,
         "counts": {name: getattr(state, name) for name in counts},
         "percent": percent,
-        "instances": list(map(_instance, state.instances)),
+        "instances": [_instance(each) | (_expected(each, state) if target else {}) for each in state.instances],
     }
+
+
+def _expected(seen: Seen, state: KeyState) -> dict[str, Any]:
+    """Return the member that instances have only during a roll-out. Nothing is expected of an instance that has left."""
+    return {"expected": None if seen.state == "gone" else seen.expected or state.version}
 
 
 def _instance(seen: Seen) -> dict[str, Any]:
