@@ -12,6 +12,7 @@ import attrs
 import pytest
 from structlog.testing import capture_logs
 
+from tests.http.rolling import NEW, rollout
 from vortexd import composition
 from vortexd.aio.collector import Collector
 from vortexd.audit import Actor, Audit
@@ -33,6 +34,7 @@ from vortexd.observe.publication import Publication
 from vortexd.pipeline.broadcast import Delivery
 from vortexd.process.peers import Peers, WorkerSlot
 from vortexd.process.systemd import Notifier
+from vortexd.realtime.server import WebSocketServer
 from vortexd.settings.audit import AuditSettings
 from vortexd.settings.cluster import ClusterSettings
 from vortexd.settings.console import ConsoleSettings
@@ -155,6 +157,27 @@ async def test_publications_reach_the_trace_the_metrics_and_the_fleet(
     assert [SHOP] == changed
     assert b"vortexd_publications_total 2.0" in made.metrics.render()
     assert stages.key_usage.version_of == stages.fleet._version_of
+
+
+async def test_the_fleet_knows_the_roll_outs_in_force_and_counts_again_when_connections_move(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved: list[tuple[Collection[Key], int]] = []
+
+    async def retrack(_: WebSocketServer, keys: Collection[Key]) -> None:
+        moved.append((keys, fleet.changes))
+
+    monkeypatch.setattr(WebSocketServer, "retrack", retrack)
+    made = built()
+    fleet = made.stages.fleet
+    fleet.join(Instance(SHOP, "id", name="host"), 1.0)
+    assert [None] == [each.target for each in fleet.counts([SHOP])]
+    before = fleet.changes
+    made.stages.tracks.put({SHOP: rollout(SHOP)})
+    await made.stages.publisher._retrack([SHOP])
+
+    assert [NEW] == [each.target for each in fleet.counts([SHOP])]
+    assert [([SHOP], before + 1)] == moved
 
 
 async def test_publications_and_subscriptions_pause_the_same_collector(

@@ -328,3 +328,48 @@ def test_at_most_three_configurations_are_looked_at(capsys: pytest.CaptureFixtur
 
     assert [f"/billing/p{number}/main" for number in range(3)] == server.asked[1:4]
     assert "state=silent" in server.asked[4]
+
+
+# During a roll-out.
+
+
+def rolling(target: str = "v3", **counts: Any) -> dict[str, Any]:
+    return key(**counts) | {"target": target}
+
+
+@pytest.mark.parametrize(
+    "goal", [Goal(), Goal(version="v2"), Goal(version="v3"), Goal(not_version="v1"), Goal(percent=0, least=0)]
+)
+@pytest.mark.parametrize("counts", [{"connected": 1, "applied": 1}, {"connected": 1, "rejected": 1}, {"gone": 1}])
+def test_no_goal_is_reached_or_lost_while_a_key_is_in_a_roll_out(goal: Goal, counts: dict[str, Any]) -> None:
+    fleet = Fleet((key(connected=1, applied=1), rolling(**counts)), is_whole=True)
+
+    assert (False, False) == (goal.is_reached(fleet), goal.is_lost(fleet))
+
+
+def test_it_says_once_that_it_waits_for_the_end_of_each_roll_out(capsys: pytest.CaptureFixture[str]) -> None:
+    during = page(rolling(connected=2, applied=2))
+    other = page(rolling("v4\x1b", connected=2, applied=2))
+    after = page(key(version="v4", connected=2, applied=2))
+    status, server = wait(during, during, other, during, after)
+
+    said = capsys.readouterr()
+    assert (0, 5) == (status, len(server.asked))
+    assert [
+        "vortexctl: billing:prod:main is in a roll-out from version v2 to v3; waiting for its end",
+        "vortexctl: billing:prod:main is in a roll-out from version v2 to v4\\x1b; waiting for its end",
+    ] == said.err.splitlines()
+    assert "billing:prod:main  v4  2 of 2 applied (100 %)\n" == said.out
+
+
+def test_a_roll_out_that_lasts_longer_than_the_wait_is_its_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    status, server = wait(page(rolling(connected=2, applied=2)), more=("--timeout", "0"))
+
+    assert 1 == status
+    assert [
+        "vortexctl: billing:prod:main is in a roll-out from version v2 to v3; waiting for its end",
+        "vortexctl: billing:prod:main  v2  2 of 2 applied (100 %)",
+        "vortexctl: billing:prod:main is in a roll-out from version v2 to v3",
+    ] == capsys.readouterr().err.splitlines()
+    # The server isn't asked for pins and the gate: the roll-out is the reason.
+    assert ["/api/v1/fleet"] * 2 == [each.partition("?")[0] for each in server.asked]

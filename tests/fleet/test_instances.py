@@ -12,6 +12,8 @@ from vortexd.core.model import Key
 from vortexd.fleet import OTHER, Fleet, Instance, KeyState, Question, Record, Seen, make_ack, records_of
 from vortexd.settings.fleet import FleetSettings
 
+from .test_roll import FakeCandidate
+
 KEY = Key("orders", "prod", "main")
 OTHER_KEY = Key("billing", "prod", "main")
 
@@ -22,7 +24,8 @@ class Fleets:
     def __init__(self, **settings: Any) -> None:
         self.versions: dict[Key, str | None] = {KEY: "v1", OTHER_KEY: "b1"}
         self.now = 1_000.0
-        self.fleet = Fleet(FleetSettings(**settings), self.versions.get)
+        self.candidates: dict[Key, FakeCandidate] = {}
+        self.fleet = Fleet(FleetSettings(**settings), self.versions.get, candidate_of=self.candidates.get)
         self.ids = 0
 
     def join(self, name: str | None = None, key: Key = KEY) -> Instance:
@@ -679,3 +682,97 @@ def test_whatever_comes_back_no_word_from_before_a_restart_is_left_at_the_end(fl
     fleets.fleet.forget(fleets.now + 1_000)
 
     assert (0, [], {}) == (fleets.fleet._listed, list(fleets.fleet.keys()), fleets.fleet._left)
+
+
+# During a roll-out.
+
+
+def test_during_a_roll_out_the_target_is_expected_of_reached_instances_and_the_stable_version_of_others(
+    fleets: Fleets,
+) -> None:
+    for name, version, status in [("a", "v2", "applied"), ("b", "v1", "applied"), ("c", "v1", "applied")]:
+        fleets.say(fleets.join(name), version, status)
+    fleets.say(fleets.join("d"), "v2", "rejected")
+    fleets.say(fleets.join(), "v1")
+    assert (None, (5, 3, 0, 2, 0)) == (fleets.state().target, counts(fleets.state()))
+
+    fleets.candidates[KEY] = FakeCandidate(("a", "b", "d"))
+    state = fleets.state()
+    assert ("v1", "v2", (5, 3, 1, 1, 0)) == (state.version, state.target, counts(state))
+    assert [
+        ("a", "applied", "v2"),
+        ("b", "silent", "v2"),
+        ("c", "applied", None),
+        ("d", "rejected", "v2"),
+        ("id5", "applied", None),
+    ] == [(each.name, each.state, each.expected) for each in state.instances]
+    assert [attrs.evolve(state, instances=())] == fleets.fleet.counts([KEY])
+
+    # If all are back at the stable version, its acks count again.
+    del fleets.candidates[KEY]
+    assert (None, (5, 3, 0, 2, 0)) == (fleets.state().target, counts(fleets.state()))
+
+
+@pytest.mark.parametrize(("state", "names"), [("applied", "c"), ("rejected", "d"), ("silent", "ab"), ("gone", "g")])
+def test_instances_are_listed_by_their_state_in_a_roll_out(fleets: Fleets, state: str, names: str) -> None:
+    fleets.candidates[KEY] = FakeCandidate(("a", "c", "d"))
+    fleets.say(fleets.join("a"), "v1")
+    fleets.say(fleets.join("b"), "v2")
+    fleets.say(fleets.join("c"), "v2")
+    fleets.say(fleets.join("d"), "v2", "rejected")
+    fleets.fleet.leave(fleets.join("g"), fleets.now)
+
+    assert [*names] == [each.name for each in fleets.state(state=state).instances]
+
+
+def test_a_roll_out_of_one_key_changes_no_other_and_totals_follow_it() -> None:
+    fleets = Fleets(applications=("orders", "billing"))
+    fleets.say(fleets.join("one"), "v1")
+    fleets.say(fleets.join("one", OTHER_KEY), "b1", key=OTHER_KEY)
+    fleets.candidates[KEY] = FakeCandidate()
+
+    totals = fleets.fleet.totals()
+    assert (0, 1) == (totals["orders", "applied"], totals["orders", "silent"])
+    assert (1, 0) == (totals["billing", "applied"], totals["billing", "silent"])
+    assert (None, "applied") == (fleets.state(OTHER_KEY).target, fleets.states(OTHER_KEY)["one"])
+
+
+def test_a_key_that_an_instance_has_besides_its_main_key_is_stable(fleets: Fleets) -> None:
+    fleets.candidates[KEY] = FakeCandidate()
+    fleets.say(fleets.join("one", OTHER_KEY), "v1")
+
+    assert ("v2", {"one": "applied"}) == (fleets.state().target, fleets.states())
+
+
+def test_unlisted_instances_are_silent_in_a_roll_out() -> None:
+    fleets = Fleets(instances=1)
+    fleets.say(fleets.join("one"), "v2")
+    fleets.join("two")
+    fleets.candidates[KEY] = FakeCandidate(("one", "two"))
+
+    assert (2, 1, 0, 1, 0) == counts(fleets.state())
+
+
+def test_without_a_roll_out_counts_ask_once_for_each_key_and_look_at_no_instance() -> None:
+    asked: list[Key] = []
+    fleet = Fleet(FleetSettings(), lambda _: "v1", candidate_of=asked.append)
+    one = Instance(KEY, "id", "", "one")
+    fleet.join(one, 0.0)
+    # It would fail if counts looked at the instances.
+    fleet._rolls[KEY].live = NoInstances({one: None})
+
+    assert [(1, None)] == [(each.connected, each.target) for each in fleet.counts([KEY])]
+    fleet.totals()
+    assert [KEY, KEY] == asked
+
+
+class NoInstances(dict[Instance, Any]):
+    def items(self) -> Any:
+        pytest.fail("the counts look at instances")
+
+
+def test_other_roll_outs_are_a_change_that_may_change_counts(fleets: Fleets) -> None:
+    before = fleets.fleet.changes
+    fleets.fleet.recount()
+
+    assert before + 1 == fleets.fleet.changes

@@ -1,6 +1,7 @@
 """Pages of the fleet: ordered, complete, and the same for one worker and for several."""
 
 import attrs
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -222,3 +223,63 @@ def test_a_fleet_asks_for_the_generation_of_each_key() -> None:
 
     [counted] = fleets.fleet.counts([KEY])
     assert Generation("ab", len(KEY.label)) == counted.generation
+
+
+# During a roll-out.
+
+
+def rolling(version: str, changed: float, target: str | None, *instances: Seen) -> KeyState:
+    return KeyState(KEY, version, changed, 1, 1, 0, 0, 0, instances, target=target)
+
+
+@pytest.mark.parametrize(
+    ("targets", "expected"),
+    [
+        ((None, None), None),
+        (("t", None), "t"),
+        ((None, "t"), "t"),
+        (("t", "t"), "t"),
+        # The worker whose state is the newest decides.
+        (("old", "t"), "t"),
+    ],
+)
+def test_a_key_has_a_target_if_it_has_one_at_any_worker(
+    targets: tuple[str | None, str | None], expected: str | None
+) -> None:
+    pages = [Page((rolling("v1", float(number), target),)) for number, target in enumerate(targets)]
+    [whole] = merge(pages, Question((KEY,))).keys
+
+    assert (expected, 2) == (whole.target, whole.applied)
+
+
+def test_a_worker_that_is_still_in_a_roll_out_that_is_done_elsewhere_says_nothing_of_it() -> None:
+    row = Seen("a", "1", "applied", 0.0, None, expected="v2")
+    gone = Seen("c", "3", "gone", 0.0, None)
+    late = rolling("v1", 1.0, "v2", row, gone)
+    done = rolling("v2", 2.0, None, Seen("b", "2", "applied", 0.0, None))
+    [whole] = merge([Page((late,)), Page((done,))], Question((KEY,))).keys
+
+    assert ("v2", None, 2, 1) == (whole.version, whole.target, whole.connected, whole.applied)
+    assert [("silent", None), ("applied", None), ("gone", None)] == [
+        (each.state, each.expected) for each in whole.instances
+    ]
+
+
+def test_the_instances_of_workers_with_the_same_version_keep_what_is_expected_of_them() -> None:
+    one = rolling("v1", 1.0, "v2", Seen("a", "1", "applied", 0.0, None, expected="v2"))
+    two = rolling("v1", 1.0, None, Seen("b", "2", "applied", 0.0, None))
+    [whole] = merge([Page((one,)), Page((two,))], Question((KEY,))).keys
+
+    assert ("v2", ["v2", None]) == (whole.target, [each.expected for each in whole.instances])
+
+
+def test_a_page_of_a_roll_out_is_read_by_other_workers_and_a_page_without_its_members_too() -> None:
+    page = Page((rolling("v1", 1.0, "v2", Seen("a", "1", "applied", 0.0, None, expected="v2")),))
+    assert page == Page.from_json(page.to_json())
+
+    # As a node of another version writes it: without these members, and with others.
+    former = orjson.loads(page.to_json())
+    del former["keys"][0]["target"], former["keys"][0]["instances"][0]["expected"]
+    former["keys"][0]["later"] = former["keys"][0]["instances"][0]["later"] = 1
+    plain = Page((rolling("v1", 1.0, None, Seen("a", "1", "applied", 0.0, None)),))
+    assert plain == Page.from_json(orjson.dumps(former).decode())

@@ -516,6 +516,44 @@ async def test_without_a_cluster_no_key_is_behind() -> None:
     assert "behind" not in (await shown(fleet(ORDERS)))["keys"][0]
 
 
+# During a roll-out.
+
+
+@attrs.frozen
+class Candidate:
+    target: str = "v2"
+    stepped: float = NOW
+
+    def has(self, instance: str) -> bool:
+        return instance == "reached"
+
+
+async def test_a_key_in_a_roll_out_has_a_target_and_its_instances_the_version_that_is_expected_of_them() -> None:
+    rolling = {ORDERS: Candidate()}
+    made = Fleet(FleetSettings(), lambda _: "v1", candidate_of=rolling.get)
+    for name in ("reached", "other", "gone"):
+        instance = Instance(ORDERS, f"id-{name}", "", name, NOW)
+        made.join(instance, NOW)
+        made.acknowledge(instance, ORDERS, make_ack("v1", "applied", None, NOW))
+    made.leave(instance, NOW)
+    made.join(Instance(BILLING, "id", "", "reached", NOW), NOW)
+    [billing, orders] = (await shown(made))["keys"]
+
+    assert ("v1", "v2") == (orders["version"], orders["target"])
+    assert [("gone", "gone", None), ("other", "applied", "v1"), ("reached", "silent", "v2")] == [
+        (each["name"], each["state"], each["expected"]) for each in orders["instances"]
+    ]
+    assert (1, 1, 50.0) == (orders["counts"]["applied"], orders["counts"]["silent"], orders["percent"])
+    assert "target" not in billing
+    assert "expected" not in billing["instances"][0]
+
+    # After the roll-out, nothing is left of it.
+    rolling.clear()
+    orders = (await shown(made))["keys"][1]
+    assert "target" not in orders
+    assert [False] * 3 == ["expected" in each for each in orders["instances"]]
+
+
 # After a restart.
 
 

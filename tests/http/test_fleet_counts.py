@@ -73,6 +73,15 @@ async def test_counts_that_have_not_changed_are_not_counted_again(monkeypatch: p
     assert await counts.collect() is first
 
 
+async def test_counts_are_counted_again_if_another_roll_out_is_in_force() -> None:
+    made = fleet(A)
+    counts = FleetCounts(made, lambda: NOW)
+    first = await counts.collect()
+    made.recount()
+
+    assert await counts.collect() is not first
+
+
 async def test_many_keys_are_all_counted() -> None:
     keys = [Key(f"a{number}", "prod", "main") for number in range(1_200)]
 
