@@ -65,6 +65,25 @@ with {package}.blocking.watch(*arguments) as config:
             break
     print(json.dumps(str(next(iter(config.states())))))
 """
+# A view needs no server. The last line binds a document that doesn't fit, so the client would ask for the places of its values.
+_BIND = """
+import dataclasses
+from {package}.change import Change
+from {package}.view import View
+from {package}.bound import attempt, Bound
+
+@dataclasses.dataclass
+class Settings:
+    size: int
+
+view = View(0.0)
+view.begin(Change(None, None, "v1", {{"pool": {{"size": 1}}}}))
+print(json.dumps(view["pool.size"]))
+live = Bound(view, Settings, "pool", None)
+live.refresh()
+print(json.dumps([live.value.size, attempt(view, Settings, "pool").size]))
+print(json.dumps(attempt(view, Settings, "").error.reason))
+"""
 _END = """
 new = set(sys.modules) - before
 ours = [name for name in new if name.partition(".")[0] == {top!r}]
@@ -104,6 +123,11 @@ async def use(package: str, environment: Mapping[str, str] | None = None) -> Loa
         loaded = await _run(_USE, package, f"ws://127.0.0.1:{port}", environment)
         nursery.cancel_scope.cancel()
     return loaded
+
+
+async def bind(package: str) -> Loaded:
+    """Bind a document to a dataclass, without a server."""
+    return await _run(_IMPORT + _BIND, package, "", None)
 
 
 async def _run(body: str, package: str, url: str, environment: Mapping[str, str] | None) -> Loaded:

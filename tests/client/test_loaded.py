@@ -1,6 +1,6 @@
 """The exact modules and distributions that a program loads with the client, because the client is also installed without the server."""
 
-from .loading import SHOWN, import_alone, use
+from .loading import SHOWN, bind, import_alone, use
 
 # A program without Trio gets these with `import vortexd.client`.
 AT_FIRST = [
@@ -45,6 +45,20 @@ IN_USE = [
     "vortexd.protocol.close",
     "vortexd.protocol.limits",
 ]
+# A path in `config[...]`, `config.bind` and `config.bound` add these.
+WHEN_BOUND = [
+    "vortexd.client.binding",
+    "vortexd.client.bound",
+    "vortexd.client.fields",
+    "vortexd.client.origins",
+    "vortexd.client.paths",
+    "vortexd.client.problem",
+    "vortexd.client.relaxed",
+]
+# A class of attrs or dataclasses adds this, and a value that doesn't fit the next. The last is for programs that import it.
+WITH_CATTRS = ["vortexd.client.structuring"]
+WITH_PROBLEMS = ["vortexd.client.explaining"]
+BY_NAME = ["vortexd.client.pydantic_settings"]
 DISTRIBUTIONS_AT_FIRST = ["attrs", "jsonpatch", "jsonpointer", "orjson"]
 # Trio brings idna, outcome, sniffio and sortedcontainers; trio-websocket brings wsproto, and that h11.
 DISTRIBUTIONS_IN_USE = ["h11", "idna", "outcome", "sniffio", "sortedcontainers", "trio", "trio-websocket", "wsproto"]
@@ -63,3 +77,19 @@ async def test_watching_on_trio_asyncio_and_threads_loads_these_modules_and_dist
     assert 3 * SHOWN == loaded.shown
     assert sorted(AT_FIRST + IN_USE) == loaded.modules
     assert sorted(DISTRIBUTIONS_AT_FIRST + DISTRIBUTIONS_IN_USE) == loaded.distributions
+
+
+async def test_binding_a_dataclass_loads_these_modules_and_cattrs_and_no_others() -> None:
+    loaded = await bind("vortexd.client")
+
+    assert [1, [1, 1], "size: is missing"] == loaded.shown
+    assert sorted([*AT_FIRST, *WHEN_BOUND, *WITH_CATTRS]) == loaded.modules
+    assert sorted([*DISTRIBUTIONS_AT_FIRST, "cattrs", "typing_extensions"]) == loaded.distributions
+
+
+async def test_a_program_that_binds_nothing_loads_no_library_of_models() -> None:
+    loaded = await use("vortexd.client")
+
+    late = {*WHEN_BOUND, *WITH_CATTRS, *WITH_PROBLEMS, *BY_NAME}
+    assert set() == late & set(loaded.modules)
+    assert set() == {"cattrs", "pydantic", "pydantic-settings"} & set(loaded.distributions)

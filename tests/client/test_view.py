@@ -243,7 +243,7 @@ def test_every_update_is_news_for_each_listener_after_it_is_shown() -> None:
 
 def bound(view: View) -> list[tuple[Key, Ack]]:
     sent: list[tuple[Key, Ack]] = []
-    view.bind(lambda key, ack: sent.append((key, ack)))
+    view.attach(lambda key, ack: sent.append((key, ack)))
     return sent
 
 

@@ -20,12 +20,21 @@ import vortexd.client
 import vortexd.client.asyncio
 import vortexd.client.blocking
 from tests.client.loading import SHOWN, import_alone, use
-from tests.client.test_loaded import AT_FIRST, DISTRIBUTIONS_AT_FIRST, DISTRIBUTIONS_IN_USE, IN_USE
+from tests.client.test_loaded import (
+    AT_FIRST,
+    BY_NAME,
+    DISTRIBUTIONS_AT_FIRST,
+    DISTRIBUTIONS_IN_USE,
+    IN_USE,
+    WHEN_BOUND,
+    WITH_CATTRS,
+    WITH_PROBLEMS,
+)
 
 from .building import CLIENT, ROOT, build, contents, unpack_sdist, unpack_wheel
 
 # The wheel's own modules, which lead to those of the client.
-OWN = ["__init__.py", "asyncio.py", "blocking.py", "py.typed"]
+OWN = ["__init__.py", "asyncio.py", "blocking.py", "py.typed", "pydantic_settings.py"]
 NAME = "vortexd_client-" + vortexd.__version__
 
 
@@ -77,7 +86,11 @@ def renamed(modules: list[str]) -> list[str]:
     return [name.replace("vortexd", "vortexd_client", 1) for name in modules]
 
 
-SHARED = [path_of(module) for module in [*AT_FIRST, *IN_USE] if module != "vortexd"]
+LATE = [*WHEN_BOUND, *WITH_CATTRS, *WITH_PROBLEMS, *BY_NAME]
+SHARED = [path_of(module) for module in [*AT_FIRST, *IN_USE, *LATE] if module != "vortexd"]
+EXTRAS = {"bind": {"cattrs"}, "pydantic": {"pydantic", "pydantic-settings"}}
+# This comes with pydantic.
+BROUGHT = {"pydantic_core"}
 
 
 def test_the_wheel_holds_the_modules_that_the_client_loads_and_no_others(wheel: Path) -> None:
@@ -129,7 +142,8 @@ def test_version_licence_readme_and_pythons_are_those_of_vortexd(wheel: Path, me
 
 
 def test_it_requires_what_its_modules_import_within_the_bounds_of_vortexd(metadata: Message) -> None:
-    required = metadata.get_all("Requires-Dist", [])
+    everything = metadata.get_all("Requires-Dist", [])
+    required = [each for each in everything if ";" not in each]
     imported = set()
     for path in SHARED:
         for node in ast.walk(ast.parse((ROOT / "vortexd" / path).read_text())):
@@ -138,10 +152,22 @@ def test_it_requires_what_its_modules_import_within_the_bounds_of_vortexd(metada
                     imported |= {alias.name.partition(".")[0] for alias in names}
                 case ast.ImportFrom(level=0, module=str(module)):
                     imported.add(module.partition(".")[0])
-    third_party = imported - set(sys.stdlib_module_names)
+    third_party = {name.replace("_", "-") for name in imported - set(sys.stdlib_module_names) - BROUGHT}
 
-    assert {name.replace("_", "-") for name in third_party} == {each.partition(">=")[0] for each in required}
+    assert third_party == {each.partition(">=")[0] for each in everything}
+    assert third_party - set().union(*EXTRAS.values()) == {each.partition(">=")[0] for each in required}
     assert set(required) <= set(project(ROOT)["dependencies"])
+
+
+def test_its_extras_have_the_libraries_of_models_within_the_bounds_of_vortexd(metadata: Message) -> None:
+    extras = project(CLIENT)["optional-dependencies"]
+    here = project(ROOT)
+
+    assert sorted(EXTRAS) == sorted(metadata.get_all("Provides-Extra", []))
+    assert {name: {each.partition(">=")[0] for each in extra} for name, extra in extras.items()} == EXTRAS
+    assert set(extras["bind"]) <= set(here["dependencies"])
+    assert extras["pydantic"] == here["optional-dependencies"]["pydantic"]
+    assert set(extras["pydantic"]) <= set(here["optional-dependencies"]["dev"])
 
 
 @pytest.mark.usefixtures("importable")
@@ -154,6 +180,15 @@ def test_it_offers_the_names_of_vortexd_client() -> None:
     assert vortexd.client.watch is not package.watch
     with pytest.raises(AttributeError, match=r"^module 'vortexd_client' has no attribute 'serve'$"):
         package.serve  # noqa: B018 - it is the question
+
+
+@pytest.mark.usefixtures("importable")
+def test_its_source_for_pydantic_settings_is_that_of_the_client() -> None:
+    module = importlib.import_module("vortexd_client.pydantic_settings")
+    client = importlib.import_module("vortexd_client.client.pydantic_settings")
+
+    assert ["VortexSettingsSource"] == module.__all__
+    assert client.VortexSettingsSource is module.VortexSettingsSource
 
 
 @pytest.mark.usefixtures("importable")

@@ -7,9 +7,11 @@ import asyncio
 import os
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterable
+from concurrent.futures import Future
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from threading import RLock
+from typing import TYPE_CHECKING, TypeVar
 
 from ..core.model import Key
 from .background import START_TIMEOUT, Background
@@ -18,7 +20,12 @@ from .following import MAX_MESSAGE_BYTES, Options, Url
 from .last_known_good import LastKnownGood
 from .link import Timeouts
 from .streams import Connect
-from .view import State, View
+from .view import PATIENCE, State, View
+
+if TYPE_CHECKING:
+    from .bound import Bound, Rejection
+
+T = TypeVar("T")
 
 
 class Config(View):
@@ -51,6 +58,58 @@ class Config(View):
                 raise StopAsyncIteration
             await self._notifier.wait()
         return change
+
+    async def bind(self, model: type[T], prefix: str = "") -> T:
+        """Make one object of a class from the current document, as Trio's `Config.bind` does, with its arguments and exceptions."""
+        from .bound import Rejection, attempt
+
+        found = attempt(self, model, prefix)
+        if isinstance(found, Rejection):
+            raise (await self._located(found)).error
+        return found
+
+    @asynccontextmanager
+    async def bound(
+        self, model: type[T], prefix: str = "", *, apply: "Callable[[T], object] | None" = None
+    ) -> "AsyncIterator[Bound[T]]":
+        """Keep an object of a class up to date, as Trio's `Config.bound` does. `apply` is called on the event loop."""
+        from .bound import Bound
+
+        live = Bound(self, model, prefix, apply)
+        await self._refresh(live)
+        if live.error is not None:
+            raise live.error
+        keeping = asyncio.create_task(self._keep(live), name="vortexd.client bound")
+        try:
+            yield live
+        finally:
+            keeping.cancel()
+            await asyncio.wait([keeping])
+
+    async def _keep(self, live: "Bound[T]") -> None:
+        is_last = False
+        while not is_last:
+            # Both come before the view is read, so that no news is missed.
+            news, is_last = self._notifier, self.is_over
+            await self._refresh(live)
+            if not is_last:
+                await news.wait()
+
+    async def _refresh(self, live: "Bound[T]") -> None:
+        if rejection := live.refresh():
+            live.reject(await self._located(rejection))
+
+    async def _located(self, rejection: "Rejection") -> "Rejection":
+        if (wanted := rejection.wanted) is None:
+            return rejection
+        answer: Future[bytes | None] = Future()
+        answer.set_running_or_notify_cancel()
+        self.explain(wanted, answer.set_result)
+        try:
+            body = await asyncio.wait_for(asyncio.wrap_future(answer), PATIENCE)
+        except TimeoutError:
+            body = None
+        return rejection.located(body)
 
     async def states(self) -> AsyncIterator[State]:
         """Yield the current state, then each new one. A slow reader skips to the newest state. Ends when the changes end."""

@@ -13,8 +13,6 @@ from contextlib import suppress
 
 import trio
 
-from ..core.model import Key
-from .client_state import Ack
 from .following import Options, Url, following
 from .view import Failed, View
 
@@ -87,9 +85,9 @@ class Background:
                 return
             self._token = token
 
-        def soon(send: Callable[[Key, Ack], None], key: Key, ack: Ack) -> None:
+        def soon(function: Callable[..., None], *arguments: object) -> None:
             with suppress(trio.RunFinishedError):
-                token.run_sync_soon(send, key, ack)
+                token.run_sync_soon(function, *arguments)
 
         with self._scope:
             async with following(self._make, *self._arguments, soon) as view:

@@ -5,7 +5,9 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
 
 from ..core.model import Key
 from .background import START_TIMEOUT, Background
@@ -14,7 +16,12 @@ from .following import MAX_MESSAGE_BYTES, Options, Url
 from .last_known_good import LastKnownGood
 from .link import Timeouts
 from .streams import Connect
-from .view import State, View
+from .view import PATIENCE, State, View
+
+if TYPE_CHECKING:
+    from .bound import Bound, Rejection
+
+T = TypeVar("T")
 
 
 class Config(View):
@@ -41,6 +48,64 @@ class Config(View):
         """Yield each change until the block ends or the state is `Failed`. To iterate over the names, iterate over the `Config` itself."""
         while change := self.next_change():
             yield change
+
+    def bind(self, model: type[T], prefix: str = "") -> T:
+        """Make one object of a class from the current document, as Trio's `Config.bind` does, with its arguments and exceptions."""
+        from .bound import Rejection, attempt
+
+        found = attempt(self, model, prefix)
+        if isinstance(found, Rejection):
+            raise self._located(found).error
+        return found
+
+    @contextmanager
+    def bound(
+        self, model: type[T], prefix: str = "", *, apply: "Callable[[T], object] | None" = None
+    ) -> "Iterator[Bound[T]]":
+        """Keep an object of a class up to date, as Trio's `Config.bound` does.
+
+        A thread of its own calls `apply` after each change. That thread has ended when the block is left.
+        """
+        from .bound import Bound
+
+        live = Bound(self, model, prefix, apply)
+        self._refresh(live)
+        if live.error is not None:
+            raise live.error
+        stop = threading.Event()
+        # A daemon thread, so that it doesn't hold up a program that exits without leaving the block.
+        keeping = threading.Thread(target=self._keep, args=(live, stop), name="vortexd.client bound", daemon=True)
+        keeping.start()
+        try:
+            yield live
+        finally:
+            stop.set()
+            self._wake()
+            keeping.join()
+
+    def _keep(self, live: "Bound[T]", stop: threading.Event) -> None:
+        while not stop.is_set():
+            self._refresh(live)
+            with self._condition:
+                while live.is_current and not stop.is_set():
+                    if self.is_over:
+                        return
+                    self._condition.wait()
+
+    def _refresh(self, live: "Bound[T]") -> None:
+        if rejection := live.refresh():
+            live.reject(self._located(rejection))
+
+    def _located(self, rejection: "Rejection") -> "Rejection":
+        if (wanted := rejection.wanted) is None:
+            return rejection
+        answer: Future[bytes | None] = Future()
+        self.explain(wanted, answer.set_result)
+        try:
+            body = answer.result(PATIENCE)
+        except TimeoutError:
+            body = None
+        return rejection.located(body)
 
     def states(self) -> Iterator[State]:
         """Yield the current state, then each new one. A slow reader skips to the newest state. Ends when the changes end."""

@@ -23,7 +23,7 @@ from .address import Subject, headers, parse_address, subject_of
 from .cache_writer import CacheWriter
 from .change import Change
 from .change_notifier import ChangeNotifier
-from .client_state import Ack, ClientState
+from .client_state import ClientState
 from .last_known_good import LastKnownGood
 from .link import Link, Timeouts
 from .replica import Replica
@@ -62,13 +62,13 @@ async def following(
     profile: str,
     label: str | None,
     options: Options,
-    through: Callable[[Callable[[Key, Ack], None], Key, Ack], None] | None = None,
+    through: Callable[..., None] | None = None,
 ) -> AsyncIterator[V]:
     """Follow a configuration; `watch` describes the arguments and the exceptions.
 
     Args:
         make: Makes the view; its argument is the time since when the view is stale.
-        through: Calls a function in this thread, so that other threads can acknowledge.
+        through: Calls a function in this thread with the given arguments, so that other threads can acknowledge and ask.
     """
     instance = options.get("instance")
     subject = subject_of(app, profile, label, _myself() if instance is None else instance)
@@ -83,18 +83,22 @@ async def following(
     notifier = ChangeNotifier(view)
     held = ClientState(saved.key, Replica(saved.version, saved.document, saved.generation)) if saved else ClientState()
     link = link_to(view, held)
-    view.bind(partial(through, link.acknowledge) if through else link.acknowledge)
     error: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:
             ended = trio.Event()
             keep = partial(cache_writer.run, view, notifier, held) if cache_writer else None
             nursery.start_soon(_run, link, view, keep, ended, name="vortexd.client")
+            ask = partial(_ask, nursery, link)
+            if through is None:
+                view.attach(link.acknowledge, ask)
+            else:
+                view.attach(partial(through, link.acknowledge), partial(through, ask))
             try:
                 await _begin(view, notifier, options.get("start_timeout"), cache_writer)
                 yield view
             except BaseException as raised:  # raised again below, outside the nursery, so that no group wraps it
-                if _is_cancellation(raised):
+                if is_cancellation(raised):
                     raise
                 error = raised
             else:
@@ -108,7 +112,7 @@ async def following(
             raise error
 
 
-def _is_cancellation(error: BaseException) -> bool:
+def is_cancellation(error: BaseException) -> bool:
     """Whether the error holds a cancellation, which may belong to the scope of the nursery."""
     if isinstance(error, BaseExceptionGroup):
         return error.subgroup(trio.Cancelled) is not None
@@ -159,6 +163,23 @@ async def _run(link: Link, view: View, keep: Callable[[], Awaitable[None]] | Non
                 view.end()
     finally:
         ended.set()
+
+
+def _ask(nursery: trio.Nursery, link: Link, key: Key, wanted: str, done: Callable[[bytes | None], None]) -> None:
+    """Ask the server in a task of its own; see `View.explain`."""
+    try:
+        nursery.start_soon(_answer, link, key, wanted, done, name="vortexd.client explain")
+    except RuntimeError:
+        # The nursery has ended already.
+        done(None)
+
+
+async def _answer(link: Link, key: Key, wanted: str, done: Callable[[bytes | None], None]) -> None:
+    answer = None
+    try:
+        answer = await link.explain(key, wanted)
+    finally:
+        done(answer)
 
 
 async def _begin(view: View, notifier: ChangeNotifier, timeout: float | None, cache_writer: CacheWriter | None) -> None:

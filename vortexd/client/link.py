@@ -95,6 +95,8 @@ class Link:
         self._attempting: trio.CancelScope | None = None
         self._is_stopping = False
         self._current_since: float | None = None
+        # The server of the current attempt, and the token that it got.
+        self._place: tuple[Address, str | None] | None = None
 
     async def run(self) -> None:
         """Connect, follow and reconnect, until every server has refused or `stop` was called."""
@@ -135,6 +137,15 @@ class Link:
             self._conversation.acknowledge(key, ack)
             self._wake()
 
+    async def explain(self, key: Key, wanted: str) -> bytes | None:
+        """Ask the connected server where values come from; see `explaining.ask`. None if there is no connection."""
+        if self._conversation is None or self._place is None:
+            return None
+        # Most programs never ask, so the module is loaded only here.
+        from .explaining import ask
+
+        return await ask(self._connect, *self._place, key, wanted)
+
     def _wake(self) -> None:
         if self._waiting is not None:
             self._waiting.cancel()
@@ -157,6 +168,7 @@ class Link:
         """Make one connection, and return the reason for its end."""
         try:
             token = self._token()
+            self._place = address, token
             if token is not None and token == self._refused_token:
                 return Disconnect("the server refused the token, and there is no other token yet")
             end = await self._connection(address, token)

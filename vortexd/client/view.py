@@ -59,6 +59,10 @@ class Failed:
 
 
 State: TypeAlias = Connected | Stale | Failed
+# Asks the server to explain a key; see `View.explain`.
+Ask: TypeAlias = Callable[[Key, str, Callable[[bytes | None], None]], None]
+# Seconds to wait for such an answer. It comes within `explaining.DEADLINE`, unless the connection's thread has ended.
+PATIENCE = 3.0
 
 
 class WatchFailed(Exception):
@@ -68,7 +72,8 @@ class WatchFailed(Exception):
 class View(Mapping[str, Any]):
     """The configuration of one key, and of further keys that patterns match.
 
-    Read it like the nested document that it holds, and don't modify the document. After `watch` has ended, it keeps its content.
+    Read it like the nested document that it holds, and don't modify the document. A name may also be a path, as `database.pool.size` and
+    `servers[0].host`; a key that contains dots itself takes precedence. After `watch` has ended, it keeps its content.
 
     Args:
         since: The current time, or the time of a saved document that the view begins with, in seconds since the epoch.
@@ -79,6 +84,7 @@ class View(Mapping[str, Any]):
         self._lock = lock or nullcontext()
         self._listeners: list[Callable[[], None]] = []
         self._send_ack: Callable[[Key, Ack], None] | None = None
+        self._ask: Ask | None = None
         self._main: Change | None = None
         self._others: dict[Key, Change] = {}
         self._unseen: dict[Key, Change] = {}
@@ -137,7 +143,13 @@ class View(Mapping[str, Any]):
         return self._is_over or isinstance(self._state, Failed)
 
     def __getitem__(self, name: str) -> Any:
-        return self.document[name]
+        document = self.document
+        if name in document or not isinstance(name, str) or not ("." in name or "[" in name):
+            return document[name]
+        # Most programs need no paths, so the module is loaded only here.
+        from .paths import find
+
+        return find(document, name)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.document)
@@ -167,9 +179,25 @@ class View(Mapping[str, Any]):
         """Call a function after every update of the view."""
         self._listeners.append(listener)
 
-    def bind(self, send: Callable[[Key, Ack], None]) -> None:
-        """Set the function that sends acknowledgements."""
-        self._send_ack = send
+    def attach(self, send_ack: Callable[[Key, Ack], None], ask: Ask | None = None) -> None:
+        """Set the functions that send acknowledgements, and that ask the server where values come from."""
+        self._send_ack, self._ask = send_ack, ask
+
+    @property
+    def current(self) -> Change | None:
+        """The shown version with its document, as one object: another thread may change the view between two reads."""
+        return self._main
+
+    def explain(self, wanted: str, done: Callable[[bytes | None], None]) -> None:
+        """Ask the connected server where the values at and below a flat key come from. "" asks about all keys.
+
+        `done` is called once with the answer, in the thread of the connection. It gets None at once if there is no connection. If the
+        view ends meanwhile, it may never be called.
+        """
+        if self._ask is None or self.key is None or self.is_over or not isinstance(self._state, Connected):
+            done(None)
+        else:
+            self._ask(self.key, wanted, done)
 
     def begin(self, change: Change) -> None:
         """Set the document that the application begins with; it doesn't count as a change."""

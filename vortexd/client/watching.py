@@ -3,18 +3,24 @@
 import os
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
 from ..core.model import Key
 from .change import Change
 from .change_notifier import ChangeNotifier
-from .following import MAX_MESSAGE_BYTES, Options, Url, following
+from .following import MAX_MESSAGE_BYTES, Options, Url, following, is_cancellation
 from .last_known_good import LastKnownGood
 from .link import Timeouts
 from .streams import Connect
-from .view import State, View
+from .view import PATIENCE, State, View
+
+if TYPE_CHECKING:
+    from .bound import Bound, Rejection
+
+T = TypeVar("T")
 
 
 class Config(View):
@@ -55,6 +61,92 @@ class Config(View):
                 raise StopAsyncIteration
             await self._notifier.event.wait()
         return change
+
+    async def bind(self, model: type[T], prefix: str = "") -> T:
+        """Make one object of a class of attrs, dataclasses or pydantic from the current document. Later changes don't affect it.
+
+        Names match without regard to case, `-` and `_`. If values don't fit, the call asks the server for files and lines, for at most two seconds.
+
+        Args:
+            prefix: The path of the mapping that holds the fields. Default: the whole document.
+
+        Raises:
+            BindError: The document doesn't fit. It has all problems, with the file and line of each that the server explains.
+            TypeError: The class is none of these.
+            ImportError: The class is one of attrs or dataclasses, and cattrs isn't installed.
+        """
+        from .bound import Rejection, attempt
+
+        found = attempt(self, model, prefix)
+        await trio.lowlevel.checkpoint()
+        if isinstance(found, Rejection):
+            raise (await self._located(found)).error
+        return found
+
+    @asynccontextmanager
+    async def bound(
+        self, model: type[T], prefix: str = "", *, apply: "Callable[[T], object] | None" = None
+    ) -> "AsyncIterator[Bound[T]]":
+        """Keep an object of a class up to date, as `async with config.bound(Settings) as live:` with the current object in `live.value`.
+
+        A change that binds makes a new object, and is acknowledged as applied. A change that doesn't bind leaves the last good object in place.
+        It is logged, set as `live.error`, and acknowledged as rejected with the reason. The values themselves don't leave the program.
+
+        Args:
+            prefix: The path of the mapping that holds the fields. Default: the whole document.
+            apply: Called with each new object before `live.value` shows it. If it raises, the version is rejected.
+
+        Raises:
+            BindError: The first document doesn't fit.
+            TypeError, ImportError: As in `bind`.
+        """
+        from .bound import Bound
+
+        live = Bound(self, model, prefix, apply)
+        await self._refresh(live)
+        if live.error is not None:
+            raise live.error
+        error: BaseException | None = None
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._keep, live, name="vortexd.client bound")
+                try:
+                    yield live
+                except BaseException as raised:  # raised again below, outside the nursery, so that no group wraps it
+                    if is_cancellation(raised):
+                        raise
+                    error = raised
+                nursery.cancel_scope.cancel()
+        finally:
+            if error is not None:
+                raise error
+
+    async def _keep(self, live: "Bound[T]") -> None:
+        is_last = False
+        while not is_last:
+            # Both come before the view is read, so that no news is missed.
+            news, is_last = self._notifier.event, self.is_over
+            await self._refresh(live)
+            if not is_last:
+                await news.wait()
+
+    async def _refresh(self, live: "Bound[T]") -> None:
+        if rejection := live.refresh():
+            live.reject(await self._located(rejection))
+
+    async def _located(self, rejection: "Rejection") -> "Rejection":
+        if (wanted := rejection.wanted) is None:
+            return rejection
+        answered, bodies = trio.Event(), []
+
+        def done(body: bytes | None) -> None:
+            bodies.append(body)
+            answered.set()
+
+        self.explain(wanted, done)
+        with trio.move_on_after(PATIENCE):
+            await answered.wait()
+        return rejection.located(bodies[0] if bodies else None)
 
     def states(self) -> "States":
         """Iterate over the current state and each new one, with `async for`. Ends when the changes end."""

@@ -10,14 +10,17 @@ from . import client
 from .client import Change, Connected, Failed, LastKnownGood, Stale, State, WatchFailed
 
 if TYPE_CHECKING:
-    from .client import Config, Timeouts, watch
+    from .client import BindError, Bound, Config, Problem, Timeouts, watch
 
 __all__ = [
+    "BindError",
+    "Bound",
     "Change",
     "Config",
     "Connected",
     "Failed",
     "LastKnownGood",
+    "Problem",
     "Stale",
     "State",
     "Timeouts",
@@ -27,7 +30,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    # Trio is imported when one of these is first used, as in `vortexd.client`.
-    if name in ("Config", "Timeouts", "watch"):
+    # These are loaded when one is first used, as in `vortexd.client`.
+    if name in ("BindError", "Bound", "Config", "Problem", "Timeouts", "watch"):
         return getattr(client, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

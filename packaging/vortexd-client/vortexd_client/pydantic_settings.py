@@ -1,0 +1,5 @@
+"""A source for pydantic-settings."""
+
+from .client.pydantic_settings import VortexSettingsSource
+
+__all__ = ["VortexSettingsSource"]
