@@ -89,9 +89,9 @@ def _value(content: Any, path: Path) -> Any:
 def _converter() -> cattrs.Converter:
     converter = cattrs.Converter(detailed_validation=True, prefer_attrib_converters=True)
     converter.register_structure_hook(bool, _bool)
-    converter.register_structure_hook(int, _int)
-    converter.register_structure_hook(float, _float)
-    converter.register_structure_hook(str, _str)
+    converter.register_structure_hook(int, _of_kind(_int))
+    converter.register_structure_hook(float, _of_kind(_float))
+    converter.register_structure_hook(str, _of_kind(_str))
     converter.register_structure_hook(datetime.timedelta, _timedelta)
     converter.register_structure_hook(decimal.Decimal, _decimal)
     for kind, make, name in _FROM_TEXT:
@@ -100,6 +100,18 @@ def _converter() -> cattrs.Converter:
     converter.register_structure_hook_func(_is_literal, lambda value, kind: _one_of(value, list(get_args(kind)), None))
     configure_union_passthrough(str | bool | int | float | None, converter)
     return converter
+
+
+def _of_kind(hook: Callable[[Any, type], Any]) -> Callable[[Any, type], Any]:
+    """Let a hook serve subclasses, too. cattrs calls it also for an `IntEnum` or `StrEnum`."""
+
+    def structure_kind(value: Any, kind: Any) -> Any:
+        if _is_enum(kind):
+            return _one_of(value, list(kind), kind)
+        made = hook(value, kind)
+        return made if isinstance(made, kind) else kind(made)
+
+    return structure_kind
 
 
 def _is_enum(kind: Any) -> bool:
