@@ -19,12 +19,14 @@ class Elsewhere:
     Attributes:
         heard: The messages that clients have sent; None for each client that has left.
         refusal: The status with which to refuse all handshakes.
+        explanation: If it is set, the response to each further connection, which ends then.
         is_away: Refuse every connection, as if no process listened.
     """
 
     def __init__(self) -> None:
         self.heard: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self.refusal = 0
+        self.explanation: bytes | None = None
         self.is_away = False
         self._first: tuple[str, ...] = ()
         self._steps: trio.MemorySendChannel[Any] | None = None
@@ -51,6 +53,9 @@ class Elsewhere:
         if self.is_away:
             raise ConnectionRefusedError(111, "Connection refused")
         ours, theirs = trio.testing.memory_stream_pair()
+        if self.explanation is not None and self._steps is not None:
+            trio.lowlevel.spawn_system_task(_explain, theirs, self.explanation)
+            return ours
         self._steps, steps = trio.open_memory_channel[Any](100)
         trio.lowlevel.spawn_system_task(self._serve, Peer(theirs, address, 0.0), steps)
         return ours
@@ -88,3 +93,10 @@ async def _close(code: int, peer: Peer) -> None:
 
 async def _crash(_: Peer) -> None:
     raise RuntimeError("a mistake of somebody")
+
+
+async def _explain(stream: trio.abc.Stream, response: bytes) -> None:
+    with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+        await stream.receive_some()
+        await stream.send_all(response)
+        await stream.aclose()

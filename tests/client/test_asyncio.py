@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 import vortexd.client
-from vortexd.client import Connected, Failed, WatchFailed
+from vortexd.client import BindError, Connected, Failed, WatchFailed
 from vortexd.client.asyncio import Config, watch
 from vortexd.client.link import Timeouts
 from vortexd.client.replica import version_of
@@ -16,6 +16,7 @@ from vortexd.client.replica import version_of
 from .elsewhere import Elsewhere
 from .said import change, snapshot
 from .server import URL
+from .test_watching import BAD, FROM_BAD, PROBLEM, TO_BAD, Pool, Settings, explained
 
 OLD, NEW = {"pool": 1}, {"pool": 2}
 PATCH = [{"op": "replace", "path": "/pool", "value": 2}]
@@ -184,3 +185,127 @@ def test_every_keyword_reaches_the_client(monkeypatch: pytest.MonkeyPatch) -> No
 
     run(do)
     assert [URL, "orders", "dev", "main", options] == given
+
+
+# Objects of models.
+
+FIRST = {"pool": {"size": 1}}
+THIRD = {"pool": {"size": 3}}
+
+
+async def heard(server: Elsewhere) -> tuple[object, ...]:
+    """The next acknowledgement: its version, its status and the reason."""
+    message = await asyncio.to_thread(server.heard.get, timeout=10)
+    assert message is not None
+    return message["version"], message["status"], message.get("error")
+
+
+def test_a_document_becomes_an_object() -> None:
+    server = Elsewhere().greet(snapshot(FIRST))
+
+    async def do() -> None:
+        async with watch(URL, "orders", "dev", connect=server.connect) as config:
+            assert Settings(Pool(1)) == await config.bind(Settings)
+            assert Pool(1) == await config.bind(Pool, prefix="pool")
+
+    run(do)
+
+
+def test_a_document_that_doesnt_fit_raises_all_problems_with_their_places() -> None:
+    server = Elsewhere().greet(snapshot(BAD))
+    server.explanation = explained(BAD)
+
+    async def do() -> None:
+        async with watch(URL, "orders", "dev", connect=server.connect) as config:
+            with pytest.raises(BindError) as raised:
+                await config.bind(Settings)
+            assert f"{PROBLEM} (orders.yml:3)" == str(raised.value)
+        with pytest.raises(BindError) as raised:
+            await config.bind(Settings)
+        assert PROBLEM == str(raised.value)
+
+    run(do)
+
+
+def test_an_answer_that_doesnt_come_is_waited_for_only_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vortexd.client.asyncio.PATIENCE", 0.01)
+    monkeypatch.setattr(Config, "explain", lambda *_: None)
+
+    async def do() -> None:
+        async with watch(URL, "orders", "dev", connect=Elsewhere().greet(snapshot(BAD)).connect) as config:
+            with pytest.raises(BindError) as raised:
+                await config.bind(Settings)
+            assert PROBLEM == str(raised.value)
+
+    run(do)
+
+
+def test_a_bound_object_follows_changes_and_keeps_the_last_good_one() -> None:
+    server = Elsewhere().greet(snapshot(FIRST))
+    applied: list[tuple[Settings, threading.Thread]] = []
+
+    def apply(value: Settings) -> None:
+        applied.append((value, threading.current_thread()))
+
+    async def do() -> None:
+        async with watch(URL, "orders", "dev", connect=server.connect) as config:
+            server.explanation = explained(BAD)
+            async with config.bound(Settings, apply=apply) as live:
+                assert (version_of(FIRST), "applied", None) == await heard(server)
+                server.say(change(FIRST, BAD, TO_BAD))
+                reason = "pool.size: isn't an integer (orders.yml:3)"
+                assert (version_of(BAD), "rejected", reason) == await heard(server)
+                assert (Settings(Pool(1)), f"{PROBLEM} (orders.yml:3)") == (live.value, str(live.error))
+                server.say(change(BAD, THIRD, FROM_BAD))
+                assert (version_of(THIRD), "applied", None) == await heard(server)
+                assert (Settings(Pool(3)), None) == (live.value, live.error)
+                # The stream of changes is the program's own.
+                await anext(config)
+            assert "vortexd.client bound" not in [task.get_name() for task in asyncio.all_tasks()]
+
+    run(do)
+    here = threading.current_thread()
+    assert [(Settings(Pool(1)), here), (Settings(Pool(3)), here)] == applied
+
+
+def test_a_bound_object_has_the_last_change_when_the_server_refuses_the_client() -> None:
+    server = Elsewhere().greet(snapshot(FIRST))
+
+    async def do() -> None:
+        async with watch(URL, "orders", "dev", connect=server.connect) as config:
+            async with config.bound(Settings) as live:
+                [bound] = [task for task in asyncio.all_tasks() if task.get_name() == "vortexd.client bound"]
+                server.say(change(FIRST, THIRD, FROM_BAD))
+                server.close(4403)
+                await bound
+
+                assert Settings(Pool(3)) == live.value
+
+    run(do)
+
+
+def test_a_first_document_that_doesnt_fit_raises_and_is_rejected() -> None:
+    server = Elsewhere().greet(snapshot(BAD))
+    server.explanation = explained(BAD)
+
+    async def do() -> None:
+        async with watch(URL, "orders", "dev", connect=server.connect) as config:
+            with pytest.raises(BindError):
+                async with config.bound(Settings):
+                    raise AssertionError("the block isn't entered")
+            assert (version_of(BAD), "rejected", "pool.size: isn't an integer (orders.yml:3)") == await heard(server)
+
+    run(do)
+
+
+def test_an_error_of_the_block_leaves_it_as_it_is_and_ends_the_task() -> None:
+    server = Elsewhere().greet(snapshot(FIRST))
+
+    async def do() -> None:
+        async with watch(URL, "orders", "dev", connect=server.connect) as config:
+            with pytest.raises(LookupError, match="of the block"):
+                async with config.bound(Settings):
+                    raise LookupError("of the block")
+            assert "vortexd.client bound" not in [task.get_name() for task in asyncio.all_tasks()]
+
+    run(do)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 import vortexd.client
-from vortexd.client import Connected, Failed, WatchFailed
+from vortexd.client import BindError, Connected, Failed, WatchFailed
 from vortexd.client.blocking import Config, watch
 from vortexd.client.link import Timeouts
 from vortexd.client.replica import version_of
@@ -13,6 +13,7 @@ from vortexd.client.replica import version_of
 from .elsewhere import Elsewhere
 from .said import change, snapshot
 from .server import URL
+from .test_watching import BAD, FROM_BAD, PROBLEM, TO_BAD, Pool, Settings, explained
 
 OLD, NEW = {"pool": 1}, {"pool": 2}
 PATCH = [{"op": "replace", "path": "/pool", "value": 2}]
@@ -158,3 +159,95 @@ def test_every_keyword_reaches_the_client(monkeypatch: pytest.MonkeyPatch) -> No
         pytest.fail("nothing begins")
 
     assert [URL, "orders", "dev", "main", options] == given
+
+
+# Objects of models.
+
+FIRST = {"pool": {"size": 1}}
+THIRD = {"pool": {"size": 3}}
+
+
+def heard(server: Elsewhere) -> tuple[object, ...]:
+    """The next acknowledgement: its version, its status and the reason."""
+    message = server.heard.get(timeout=10)
+    assert message is not None
+    return message["version"], message["status"], message.get("error")
+
+
+def test_a_document_becomes_an_object() -> None:
+    server = Elsewhere().greet(snapshot(FIRST))
+    with watch(URL, "orders", "dev", connect=server.connect) as config:
+        assert Settings(Pool(1)) == config.bind(Settings)
+        assert Pool(1) == config.bind(Pool, prefix="pool")
+
+
+def test_a_document_that_doesnt_fit_raises_all_problems_with_their_places() -> None:
+    server = Elsewhere().greet(snapshot(BAD))
+    server.explanation = explained(BAD)
+    with watch(URL, "orders", "dev", connect=server.connect) as config:
+        with pytest.raises(BindError) as raised:
+            config.bind(Settings)
+        assert f"{PROBLEM} (orders.yml:3)" == str(raised.value)
+    with pytest.raises(BindError) as raised:
+        config.bind(Settings)
+    assert PROBLEM == str(raised.value)
+
+
+def test_an_answer_that_doesnt_come_is_waited_for_only_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vortexd.client.blocking.PATIENCE", 0.01)
+    monkeypatch.setattr(Config, "explain", lambda *_: None)
+    with watch(URL, "orders", "dev", connect=Elsewhere().greet(snapshot(BAD)).connect) as config:
+        with pytest.raises(BindError) as raised:
+            config.bind(Settings)
+    assert PROBLEM == str(raised.value)
+
+
+def test_a_bound_object_follows_changes_and_keeps_the_last_good_one() -> None:
+    server = Elsewhere().greet(snapshot(FIRST))
+    applied: list[Settings] = []
+    with watch(URL, "orders", "dev", connect=server.connect) as config:
+        server.explanation = explained(BAD)
+        with config.bound(Settings, apply=applied.append) as live:
+            assert (version_of(FIRST), "applied", None) == heard(server)
+            server.say(change(FIRST, BAD, TO_BAD))
+            assert (version_of(BAD), "rejected", "pool.size: isn't an integer (orders.yml:3)") == heard(server)
+            assert (Settings(Pool(1)), f"{PROBLEM} (orders.yml:3)") == (live.value, str(live.error))
+            server.say(change(BAD, THIRD, FROM_BAD))
+            assert (version_of(THIRD), "applied", None) == heard(server)
+            assert (Settings(Pool(3)), None) == (live.value, live.error)
+            # The stream of changes is the program's own.
+            assert config.next_change(10)
+        assert "vortexd.client bound" not in [thread.name for thread in threading.enumerate()]
+    assert [Settings(Pool(1)), Settings(Pool(3))] == applied
+
+
+def test_a_bound_object_has_the_last_change_when_the_server_refuses_the_client() -> None:
+    server = Elsewhere().greet(snapshot(FIRST))
+    with watch(URL, "orders", "dev", connect=server.connect) as config:
+        with config.bound(Settings) as live:
+            [bound] = [thread for thread in threading.enumerate() if thread.name == "vortexd.client bound"]
+            server.say(change(FIRST, THIRD, FROM_BAD))
+            server.close(4403)
+            bound.join(10)
+
+            assert not bound.is_alive()
+            assert Settings(Pool(3)) == live.value
+
+
+def test_a_first_document_that_doesnt_fit_raises_and_is_rejected() -> None:
+    server = Elsewhere().greet(snapshot(BAD))
+    server.explanation = explained(BAD)
+    with watch(URL, "orders", "dev", connect=server.connect) as config:
+        with pytest.raises(BindError):
+            with config.bound(Settings):
+                raise AssertionError("the block isn't entered")
+        assert (version_of(BAD), "rejected", "pool.size: isn't an integer (orders.yml:3)") == heard(server)
+
+
+def test_an_error_of_the_block_leaves_it_as_it_is() -> None:
+    server = Elsewhere().greet(snapshot(FIRST))
+    with watch(URL, "orders", "dev", connect=server.connect) as config:
+        with pytest.raises(LookupError, match="of the block"):
+            with config.bound(Settings):
+                raise LookupError("of the block")
+        assert "vortexd.client bound" not in [thread.name for thread in threading.enumerate()]

@@ -39,6 +39,6 @@ def places(body: bytes | None, version: str | None) -> dict[str, str]:
 def _place(entry: Any, layers: list[str]) -> str | None:
     if entry["layer"] is None:
         return None
-    line = next(holding["line"] for holding in entry["held_by"] if holding["outcome"] == "wins")
+    line = next((holding["line"] for holding in entry["held_by"] if holding["outcome"] == "wins"), None)
     file = printable(str(layers[entry["layer"]]))[:_MAX_PLACE]
     return file if line is None else f"{file}:{int(line)}"
