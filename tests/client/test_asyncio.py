@@ -4,6 +4,7 @@ import asyncio
 import inspect
 import threading
 from collections.abc import Awaitable, Callable
+from typing import assert_type
 
 import pytest
 
@@ -205,7 +206,7 @@ def test_a_document_becomes_an_object() -> None:
 
     async def do() -> None:
         async with watch(URL, "orders", "dev", connect=server.connect) as config:
-            assert Settings(Pool(1)) == await config.bind(Settings)
+            assert Settings(Pool(1)) == assert_type(await config.bind(Settings), Settings)
             assert Pool(1) == await config.bind(Pool, prefix="pool")
 
     run(do)
@@ -258,7 +259,7 @@ def test_a_bound_object_follows_changes_and_keeps_the_last_good_one() -> None:
                 assert (Settings(Pool(1)), f"{PROBLEM} (orders.yml:3)") == (live.value, str(live.error))
                 server.say(change(BAD, THIRD, FROM_BAD))
                 assert (version_of(THIRD), "applied", None) == await heard(server)
-                assert (Settings(Pool(3)), None) == (live.value, live.error)
+                assert (Settings(Pool(3)), None) == (assert_type(live.value, Settings), live.error)
                 # The stream of changes is the program's own.
                 await anext(config)
             assert "vortexd.client bound" not in [task.get_name() for task in asyncio.all_tasks()]

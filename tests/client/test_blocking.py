@@ -1,6 +1,7 @@
 import inspect
 import threading
 from collections.abc import Callable
+from typing import assert_type
 
 import pytest
 
@@ -177,7 +178,7 @@ def heard(server: Elsewhere) -> tuple[object, ...]:
 def test_a_document_becomes_an_object() -> None:
     server = Elsewhere().greet(snapshot(FIRST))
     with watch(URL, "orders", "dev", connect=server.connect) as config:
-        assert Settings(Pool(1)) == config.bind(Settings)
+        assert Settings(Pool(1)) == assert_type(config.bind(Settings), Settings)
         assert Pool(1) == config.bind(Pool, prefix="pool")
 
 
@@ -214,7 +215,7 @@ def test_a_bound_object_follows_changes_and_keeps_the_last_good_one() -> None:
             assert (Settings(Pool(1)), f"{PROBLEM} (orders.yml:3)") == (live.value, str(live.error))
             server.say(change(BAD, THIRD, FROM_BAD))
             assert (version_of(THIRD), "applied", None) == heard(server)
-            assert (Settings(Pool(3)), None) == (live.value, live.error)
+            assert (Settings(Pool(3)), None) == (assert_type(live.value, Settings), live.error)
             # The stream of changes is the program's own.
             assert config.next_change(10)
         assert "vortexd.client bound" not in [thread.name for thread in threading.enumerate()]

@@ -12,6 +12,7 @@ from trio.testing import MockClock
 
 from vortexd.client import LastKnownGood, Stale, WatchFailed, watch
 from vortexd.client.address import subject_of
+from vortexd.client.following import _ask
 from vortexd.client.last_known_good import Saved, save
 from vortexd.client.link import Timeouts
 from vortexd.client.replica import version_of
@@ -282,3 +283,25 @@ async def test_changes_before_the_start_are_no_changes_to_the_application(
 ) -> None:
     async with servers.watching(snapshot(OLD)) as (config, _):
         assert config.take() is None
+
+
+async def test_a_question_after_the_end_is_answered_with_none() -> None:
+    answers: list[bytes | None] = []
+    async with trio.open_nursery() as nursery:
+        pass
+    link: Any = None
+    _ask(nursery, link, KEY, "", answers.append)
+
+    assert [None] == answers
+
+
+async def test_a_question_that_the_end_cuts_short_is_answered_with_none(
+    autojump_clock: MockClock, servers: Servers
+) -> None:
+    answers: list[bytes | None] = []
+    async with servers.watching(snapshot({"pool": 1})) as (config, _):
+        config.explain("", answers.append)
+        await servers.peer()
+        assert [] == answers
+
+    assert [None] == answers

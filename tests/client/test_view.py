@@ -8,7 +8,7 @@ import pytest
 from vortexd.client.change import Change
 from vortexd.client.client_state import Ack
 from vortexd.client.replica import version_of
-from vortexd.client.view import BEHIND, Connected, Failed, Stale, View
+from vortexd.client.view import BEHIND, Connected, Failed, Stale, State, View
 from vortexd.core.model import Key
 
 from .said import KEY
@@ -317,3 +317,42 @@ def test_the_lock_is_held_while_changes_are_shown_taken_or_listed_and_not_during
     assert 3 == lock.entered
     assert {} == view.others
     assert (4, [False]) == (lock.entered, held)
+
+
+# Explanations.
+
+
+def test_the_connected_server_is_asked_about_the_shown_key() -> None:
+    view = shown(1)
+    asked: list[object] = []
+    view.attach(lambda *_: None, lambda key, wanted, done: asked.append((key, wanted, done)))
+    answers: list[bytes | None] = []
+    view.turn(Connected())
+    view.explain("a.b", answers.append)
+
+    assert [(KEY, "a.b", answers.append)] == asked
+    assert [] == answers
+
+
+@pytest.mark.parametrize("case", ["nobody to ask", "no key", "stale", "failed", "over"])
+def test_without_a_connection_the_answer_is_none_at_once(case: str) -> None:
+    view = View(5.0) if case == "no key" else shown(1)
+    asked: list[object] = []
+    view.attach(lambda *_: None, None if case == "nobody to ask" else lambda *each: asked.append(each))
+    states: dict[str, State] = {"stale": Stale(1.0, "away"), "failed": Failed("no")}
+    view.turn(states.get(case, Connected()))
+    if case == "over":
+        view.end()
+    answers: list[bytes | None] = []
+    view.explain("", answers.append)
+
+    assert ([None], []) == (answers, asked)
+
+
+def test_the_current_change_is_the_version_with_its_document() -> None:
+    assert View(5.0).current is None
+    view = shown(1)
+    view.change(step(1, 2), is_main=True)
+    view.change(step(None, 3, OTHER), is_main=False)
+
+    assert step(1, 2) == view.current

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from typing import Any
+from typing import Any, assert_type
 
 import attrs
 import pytest
@@ -173,7 +173,7 @@ async def test_a_cancelled_wait_loses_no_change(autojump_clock: MockClock, serve
 
 async def test_a_document_becomes_an_object(autojump_clock: MockClock, servers: Servers) -> None:
     async with servers.watching(snapshot(OLD)) as (config, _):
-        assert Settings(Pool(1)) == await config.bind(Settings)
+        assert Settings(Pool(1)) == assert_type(await config.bind(Settings), Settings)
         assert Pool(1) == await config.bind(Pool, prefix="pool")
         assert 1 == len(servers.asked)
 
@@ -266,7 +266,7 @@ async def test_a_bound_object_follows_changes_and_keeps_the_last_good_one(
             await peer.say(change(BAD, THIRD, FROM_BAD))
 
             assert {"version": version_of(THIRD), "status": "applied"}.items() <= (await peer.heard()).items()
-            assert (Settings(Pool(3)), None) == (live.value, live.error)
+            assert (Settings(Pool(3)), None) == (assert_type(live.value, Settings), live.error)
         # The stream of changes is the program's own.
         assert THIRD == (await anext(config)).document
     assert [Settings(Pool(1)), Settings(Pool(3))] == applied
