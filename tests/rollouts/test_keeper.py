@@ -20,7 +20,17 @@ from vortexd.core.model import Key
 from vortexd.fleet import Ack, Seen
 from vortexd.rollouts.changes import ABORT, PROMOTE, RESUME
 from vortexd.rollouts.file import FILE, ROLLOUTS
-from vortexd.rollouts.keeper import AGAIN, KEPT, MOST_REMEMBERED, MOST_WAITING, PATIENCE, SWEEP, TICK, RolloutKeeper
+from vortexd.rollouts.keeper import (
+    AGAIN,
+    KEPT,
+    MOST_REMEMBERED,
+    MOST_WAITING,
+    PATIENCE,
+    SETTLING,
+    SWEEP,
+    TICK,
+    RolloutKeeper,
+)
 from vortexd.rollouts.plan import Rules
 from vortexd.rollouts.rollout import PLACES, Beginning, Labels, Plan, Rollout, Status
 from vortexd.settings.rollout import RolloutSettings
@@ -80,7 +90,12 @@ class Kept:
     """A keeper with its parts. The clock of people runs as trio's, from 1,000."""
 
     def __init__(
-        self, directory: Path | None, peers: FakePeers | None = None, *rules: RolloutSettings, drives: bool = True
+        self,
+        directory: Path | None,
+        peers: FakePeers | None = None,
+        *rules: RolloutSettings,
+        drives: bool = True,
+        settling: float = 0.0,
     ) -> None:
         self.publications, self.instances = FakePublications(), FakeInstances()
         self.audit, self.peers = NotedAudit(), peers or FakePeers()
@@ -97,6 +112,7 @@ class Kept:
             lambda: self.is_driving,
             self.now,
             lambda: f"{self.peers.number}-{next(ids)}",
+            settling,
         )
 
     def now(self) -> float:
@@ -360,6 +376,31 @@ async def test_the_end_waits_until_this_server_has_read_the_target(autojump_cloc
         seen.append(kept.status)
 
     assert seen == [Status.RUNNING, Status.RUNNING, Status.DONE]
+
+
+async def test_no_step_begins_or_ends_while_instances_come_back_after_a_start(
+    autojump_clock: MockClock, directory: Path, nursery: trio.Nursery
+) -> None:
+    kept = await started(directory, nursery, settling=SETTLING)
+    kept.keeper.begun([BEGUN])
+    await settled(SETTLING - TICK)
+    early = kept.record.reach
+    await settled(2 * TICK)
+
+    assert early is None
+    assert kept.record.reach is not None
+
+
+async def test_a_rejection_halts_it_even_right_after_a_start(
+    autojump_clock: MockClock, kept: Kept, directory: Path, nursery: trio.Nursery
+) -> None:
+    await running(kept)
+    kept.is_driving = False
+    after = await started(directory, nursery, settling=SETTLING)
+    after.say("rejected")
+    await settled()
+
+    assert after.status is Status.HALTED
 
 
 async def test_nothing_is_asked_while_no_roll_out_runs(autojump_clock: MockClock, kept: Kept) -> None:

@@ -40,6 +40,9 @@ MOST_WAITING = 20
 TICK, AGAIN = 0.25, 5.0
 # Seconds between two searches for keys whose version must be remembered, and the most keys of one search.
 SWEEP, MOST_REMEMBERED = 5.0, 50
+# Seconds after the start in which instances may still be on their way back. A step that began earlier would choose its
+# instances among the few that are there, and reach too many of those that come later.
+SETTLING = 5.0
 # For so many seconds, workers that are late may still meet the record of a roll-out that is done.
 KEPT = 3_600.0
 _SERVER = Actor("vortexd")
@@ -98,6 +101,7 @@ class RolloutKeeper:
         drives: Returns whether this process takes the steps.
         now: Returns the seconds since the epoch.
         new_id: Makes the id of a roll-out.
+        settling: Seconds after the start in which no step begins or ends.
     """
 
     def __init__(
@@ -111,6 +115,7 @@ class RolloutKeeper:
         drives: Callable[[], bool],
         now: Callable[[], float],
         new_id: Callable[[], str] = lambda: str(uuid4()),
+        settling: float = SETTLING,
     ) -> None:
         self._publications = publications
         self._shelf = shelf
@@ -121,6 +126,9 @@ class RolloutKeeper:
         self._drives = drives
         self._now = now
         self._new_id = new_id
+        self._settling = settling
+        # When steps may begin, by Trio's clock.
+        self._settled = float("inf")
         self._records: dict[Key, Rollout] = {}
         self._counts: dict[Key, Counts] = {}
         # What has begun and isn't recorded yet, and why the last attempt failed.
@@ -220,6 +228,7 @@ class RolloutKeeper:
 
     async def run(self) -> None:
         """Do all work. Never returns."""
+        self._settled = trio.current_time() + self._settling
         while True:
             with trio.move_on_after(self._pause()):
                 await self._woken.wait()
@@ -325,7 +334,7 @@ class RolloutKeeper:
                 continue
             counts = self._counts[rollout.key] = count(rollout, seen, unanswered)
             after = next_state(rollout, counts, self._now())
-            if after is None:
+            if after is None or (after.status is not Status.HALTED and trio.current_time() < self._settled):
                 continue
             if after.status is Status.DONE:
                 labels = self._target_files(rollout)
