@@ -119,12 +119,16 @@ def test_the_manual_has_a_program() -> None:
 def test_the_table_of_clients_agrees_with_their_arguments() -> None:
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in README.splitlines() if line.startswith("| ")]
     python, agent, javascript, _ = [
-        row for row in rows if len(row) == 7 and row[6] != "Install" and {*row[1:6]} <= {"yes", "no"}
+        row for row in rows if len(row) == 8 and row[7] != "Install" and {*row[1:7]} <= {"yes", "no", "over WebSockets"}
     ]
     options = (ROOT / "vortexd/client/following.py").read_text()
     script = (ROOT / "vortexd/console/vortex.js").read_text()
 
     assert ["yes" if name in options else "no" for name in ("last_known_good:", "patterns:")] == python[4:6]
-    assert ["yes" if name in script else "no" for name in ("last_version", "versionOf(", "ack(")] == javascript[1:4]
-    assert ["yes" if name in script else "no" for name in ("lastKnownGood", "#patterns")] == javascript[4:6]
-    assert ["yes", "no"] == agent[4:6]
+    assert ["yes" if name in script else "no" for name in ("last_version", "versionOf(")] == javascript[1:3]
+    assert "over WebSockets" == javascript[3]
+    assert ["yes" if name in script else "no" for name in ("lastKnownGood", "#patterns", "#openStream")] == javascript[
+        4:7
+    ]
+    assert ["yes", "no", "no"] == agent[4:7]
+    assert ["no" if "/events/" not in options else "yes"] == python[6:7]

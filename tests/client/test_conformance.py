@@ -63,6 +63,21 @@ def test_the_client_in_javascript_sends_its_token() -> None:
     assert (0, ["1 passed, 0 failed, 0 skipped"]) == run("--token", "secret", *only("change"), *JAVASCRIPT)
 
 
+@pytest.mark.slow
+@needs_node
+def test_the_client_in_javascript_conforms_over_server_sent_events() -> None:
+    status, lines = run("--transport", "sse", *JAVASCRIPT)
+
+    assert (0, "65 passed, 0 failed, 58 skipped") == (status, lines[-1])
+
+
+def test_a_client_that_names_a_state_that_it_ignored_is_found() -> None:
+    status, lines = run("--transport", "sse", *only("generation_main_key"), *SSE)
+
+    assert 1 == status
+    assert "the request must have {'Last-Event-ID': '0c0ded72a0f47438'}" in lines[0]
+
+
 def test_an_event_stream_is_played_to_a_client_and_resumed() -> None:
     names = ("change", "resume_diff", "resume_snapshot", "patterns", "refused_401", "refused_503", "hello_shortest")
 

@@ -1,6 +1,7 @@
 // Plays the conversations of tests/client/transcripts to `watch` of vortex.js. The test provides socket, clock and fetch.
 //
-// Standard input holds the patterns and steps of each conversation, as JSON. The output is the result of each step, in the terms of the transcripts.
+// Standard input holds the patterns, the transport and the steps of each conversation, as JSON. The output is the result of each step, in the terms of
+// the transcripts. Without a transport, the client chooses.
 
 import { watch } from "../../vortexd/console/vortex.js";
 
@@ -9,6 +10,7 @@ let timers = new Map();
 let count = 0;
 let sockets = [];
 let answer = null;
+let cursors = 0;
 
 Object.defineProperty(globalThis, "performance", { value: { now: () => 1000 * now } });
 globalThis.setTimeout = (call, delay) => {
@@ -36,6 +38,53 @@ class Socket {
   }
 }
 
+const STATES = ["config_snapshot", "config_change", "config_removed", "in_sync"];
+
+// An event stream, with the methods of a socket and of its server. The ids are those of the real server: the version, or an opaque text.
+class Stream {
+  constructor(url, { headers, signal }, patterns) {
+    Object.assign(this, { url, headers, patterns, sent: [], cursor: null });
+    signal.addEventListener("abort", () => (this.isClosed = true));
+    this.response = new Promise((resolve) => (this.respond = resolve));
+    sockets.push(this);
+  }
+
+  onopen() {
+    const body = new ReadableStream({ start: (controller) => (this.controller = controller) });
+    this.respond(new Response(body, { headers: { "Content-Type": "text/event-stream" } }));
+  }
+
+  write(text) {
+    this.controller.enqueue(new TextEncoder().encode(text));
+  }
+
+  onmessage({ data }) {
+    let message = null;
+    try {
+      message = JSON.parse(data);
+    } catch {
+      // The conversation is about such a text.
+    }
+    if (message?.type === "ping") {
+      this.write(": heartbeat\n\n");
+      return;
+    }
+    let id = "";
+    if (STATES.includes(message?.type)) {
+      this.cursor = this.patterns.length ? `cursor-${++cursors}` : (message.new_version ?? message.version ?? "");
+      id = `id: ${this.cursor}\n`;
+    }
+    this.write(`event: ${message?.type}\n${id}data: ${data}\n\n`);
+  }
+
+  onclose({ code, reason }) {
+    if (answer !== null) this.respond(answer);
+    else if (code !== 1006) this.write(`event: close\ndata: ${JSON.stringify({ code, reason })}\n\n`);
+    else if (this.controller) this.controller.close();
+    else this.respond(Promise.reject(new TypeError("fetch failed")));
+  }
+}
+
 function fire(isDue) {
   for (const [number, timer] of [...timers]) {
     if (!isDue(timer) || !timers.delete(number)) continue;
@@ -43,10 +92,11 @@ function fire(isDue) {
   }
 }
 
-async function played({ patterns, steps }) {
+async function played({ patterns, steps, transport }) {
   [now, timers, sockets] = [0, new Map(), []];
-  const fetch = async () => answer;
-  const config = watch("ws://server", "orders", "dev", { patterns, WebSocket: Socket, fetch });
+  const fetch = transport === "sse" ? (url, options) => new Stream(url, options, patterns).response : async () => answer;
+  const config = watch("ws://server", "orders", "dev", { patterns, WebSocket: Socket, fetch, transport });
+  let cursor = null;
   let events = [];
   let isOpen = false;
   config.on("change", ({ key, oldVersion, version, document, patch, isBehind }) => {
@@ -76,6 +126,10 @@ async function played({ patterns, steps }) {
         const query = new URL(sockets.at(-1).url).searchParams;
         const asked = [query.get("last_version"), query.get("generation"), query.get("sent_on")];
         const expected = [value.last_version, value.generation ?? null, value.sent_on ? "1" : null];
+        if (transport === "sse") {
+          asked.push(sockets.at(-1).headers["Last-Event-ID"] ?? null, query.getAll("pattern"));
+          expected.push(value.last_version === null || !patterns.length ? value.last_version : cursor, patterns);
+        }
         if (JSON.stringify(asked) !== JSON.stringify(expected)) throw new Error(`it asked for ${JSON.stringify(asked)}`);
         [answer, isOpen] = [null, true];
         break;
@@ -99,7 +153,8 @@ async function played({ patterns, steps }) {
         config.ack(value.version, value.status, value.error);
         break;
     }
-    await happened();
+    for (let turn = 0; turn < (transport === "sse" ? 5 : 1); turn++) await happened();
+    cursor = sockets.at(-1)?.cursor ?? cursor;
     const waits = [...timers.values()].map(({ delay }) => delay);
     if (events.some(({ end }) => end) && !waits.length) throw new Error("it may come back, but has set no timer for that");
     outcomes.push({

@@ -1,4 +1,4 @@
-"""Plays the recorded conversations to the client in JavaScript, as to the client in Python."""
+"""Plays the recorded conversations to the client in JavaScript, as to the client in Python: over WebSockets and over Server-Sent Events."""
 
 import json
 import subprocess
@@ -9,6 +9,8 @@ from typing import Any
 import orjson
 import pytest
 
+from tests.client.conformance.transcript import load
+
 from .node import NODE, needs_node
 
 pytestmark = needs_node
@@ -18,6 +20,9 @@ PATHS = sorted(DIRECTORY.glob("*.jsonl"))
 ANSWERS = ("expect", "send")
 # A browser doesn't tell a page the status of a refused handshake. The client asks over HTTP, where every server answers 426.
 UNKNOWABLE = {"refused_426"}
+# An event stream has an event `close` for these, and the data of an event may be any text in one line. A heartbeat is a comment, so these two
+# can be played as long as its answer doesn't depend on its versions.
+STREAMED = {"patterns_gone_meanwhile", "patterns_forbidden"}
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -55,9 +60,11 @@ def _translated(kind: str, value: Any) -> tuple[str, Any]:
 
 
 @cache
-def outcomes() -> dict[str, Any]:
-    """Return the results of all conversations, from one run."""
-    given = [dict(zip(("patterns", "steps"), steps(path)[:2], strict=True)) for path in PATHS]
+def outcomes(transport: str) -> dict[str, Any]:
+    """Return the results of all conversations over a transport, from one run."""
+    given = [
+        {"transport": transport, **dict(zip(("patterns", "steps"), steps(path)[:2], strict=True))} for path in PATHS
+    ]
     command = [str(NODE), str(Path(__file__).parent / "player.mjs")]
     done = subprocess.run(command, input=json.dumps(given), capture_output=True, text=True, timeout=60, check=False)
     assert 0 == done.returncode, done.stderr
@@ -85,10 +92,22 @@ def _without_unasked_patches(expected: list[Any], actual: list[Any]) -> list[Any
     return actual
 
 
-@pytest.mark.parametrize("path", [path for path in PATHS if path.stem not in UNKNOWABLE], ids=lambda path: path.stem)
-def test_the_client_in_javascript_does_what_a_transcript_says(path: Path) -> None:
+def has_meaning(path: Path) -> bool:
+    """Whether a conversation can be played over an event stream."""
+    obstacle = load(path).obstacle("sse") or ""
     _, played, answers = steps(path)
-    found = outcomes()[path.stem]
+    sent = [answer["send"]["type"] for each in answers for answer in each if "send" in answer]
+    if {"ack", "resync"} & {*sent, *(kind for kind, _ in played)} or ("close", {"code": 1005, "reason": ""}) in played:
+        return False
+    return "a heartbeat" not in obstacle or path.stem in STREAMED
+
+
+STREAMS = [path for path in PATHS if has_meaning(path)]
+
+
+def check(path: Path, transport: str) -> None:
+    _, played, answers = steps(path)
+    found = outcomes(transport)[path.stem]
     assert isinstance(found, list), found
 
     # Messages on opening follow `open` in the transcript, because a browser's socket can only send when it is open.
@@ -98,4 +117,21 @@ def test_the_client_in_javascript_does_what_a_transcript_says(path: Path) -> Non
     for step, expected, outcome in zip(played, answers, found, strict=True):
         events = [each for each in expected if "expect" in each]
         assert _comparable(events) == _comparable(_without_unasked_patches(events, outcome["events"])), step
-        assert [each for each in expected if "send" in each] == outcome["sent"], step
+        # The request of an event stream has the patterns.
+        sent = [each for each in expected if "send" in each and transport != "sse"]
+        assert sent == outcome["sent"], step
+
+
+@pytest.mark.parametrize("transport", ["auto", "websocket"])
+@pytest.mark.parametrize("path", [path for path in PATHS if path.stem not in UNKNOWABLE], ids=lambda path: path.stem)
+def test_the_client_in_javascript_does_what_a_transcript_says(path: Path, transport: str) -> None:
+    check(path, transport)
+
+
+@pytest.mark.parametrize("path", STREAMS, ids=lambda path: path.stem)
+def test_the_client_in_javascript_does_the_same_over_an_event_stream(path: Path) -> None:
+    check(path, "sse")
+
+
+def test_an_event_stream_has_most_of_the_transcripts() -> None:
+    assert 101 == len(STREAMS)

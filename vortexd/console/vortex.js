@@ -13,6 +13,8 @@
 //
 // Node has its own WebSocket from version 22 on. On older versions, this client uses the package `ws`: `npm install ws`.
 //
+// If a proxy doesn't pass WebSockets, the client reads the same messages as Server-Sent Events. It can't acknowledge versions then.
+//
 // Documents hold JavaScript numbers, but internally numbers keep their text: 1 and 1.0 are two values, and versions are hashes of the text.
 
 // JSON whose numbers keep their text.
@@ -346,6 +348,7 @@ const [RESYNC_RATE, RESYNC_BURST, MOST_RESYNCS, RESYNC_PAUSE, RESYNC_PATIENCE] =
 // One heartbeat may precede the first snapshots, but not two.
 const FENCE = 2;
 const INCOMPLETE = "the server sent an incomplete message";
+const LEADS_NOWHERE = "the server's changes don't lead to the version that it names";
 
 /** The client's state between connections. */
 export class Held {
@@ -356,6 +359,10 @@ export class Held {
   acks = new Map();
   // A server that was behind has sent this client on, and no server has sent a state since then. The next one must not send it on again.
   isSentOn = false;
+  // The id of the last event, if it leads back to exactly these states; or null.
+  cursor = null;
+  // The changes of an event stream didn't lead to the version that the server named. The next stream must begin with snapshots.
+  needsSnapshots = false;
 
   note(key, version, status, error) {
     this.acks.set(key, { version, status, ...(error ? { error: String(error).slice(0, 4096) } : {}) });
@@ -375,25 +382,38 @@ export class Conversation {
   #unconfirmed;
   // The keys whose acknowledgement this server already has, or for which there is none.
   #acknowledged = new Set();
-  #mayAcknowledge = true;
+  #mayAcknowledge;
   #heartbeats;
   #outgoing = [];
+  // Whether the client can't send anything, because this is an event stream.
+  #isOneWay;
+  // The keys of which this server has sent an older state than the client has. Until they reach it, the ids of events name older states.
+  #older = new Set();
+  #closing = null;
   reconnectAfterMs = null;
 
-  /** `held` is changed in place; `now` is monotonic time, in seconds. */
-  constructor(held, patterns, now) {
+  /** `held` is changed in place; `now` is monotonic time, in seconds. If `isOneWay`, the request has the patterns, and there are no answers. */
+  constructor(held, patterns, now, isOneWay = false) {
     this.#held = held;
+    this.#isOneWay = isOneWay;
+    this.#mayAcknowledge = !isOneWay;
     this.#patterns = new Set(patterns);
     this.#heard = this.#refilled = now;
     this.#unconfirmed = new Set(held.others.keys());
     this.#heartbeats = this.#patterns.size ? null : 0;
-    if (this.#patterns.size) this.#send("subscribe", { patterns: [...this.#patterns] });
+    if (this.#patterns.size && !isOneWay) this.#send("subscribe", { patterns: [...this.#patterns] });
   }
 
   /** Interpret the code with which the connection has ended, and note whether the server sends this client on to another server. */
   close(code, text = "") {
     if (code === BEHIND) this.#held.isSentOn = true;
     return closed(code, text);
+  }
+
+  /** Interpret the end of an event stream. The server has announced the reason in `connection_closing`, unless the connection broke. */
+  end() {
+    const announced = Object.keys(CLOSES).find((code) => CLOSES[code][0] === this.#closing);
+    return this.close(announced === undefined ? 1006 : Number(announced));
   }
 
   takeOutgoing() {
@@ -426,8 +446,14 @@ export class Conversation {
     if (this.#mayAcknowledge) this.#send("ack", { ...this.#held.acks.get(key), ...parts(key) });
   }
 
-  /** Process one message. If the server breaks the protocol, the result is an event of the type "over". */
-  receive(text, now) {
+  /** Process the heartbeat of an event stream, which is a comment. */
+  beat(now) {
+    this.#heard = now;
+    return this.#held.key === null ? [] : [...this.#signOfLife(), ...this.#fence()];
+  }
+
+  /** Process one message. If the server breaks the protocol, the result is an event of the type "over". `id` is that of its event, or null. */
+  receive(text, now, id = null) {
     this.#heard = now;
     let message;
     try {
@@ -442,7 +468,7 @@ export class Conversation {
       return [over("the server uses a message schema that this client doesn't know; update the client", false)];
     }
     const type = message.get("type");
-    if (STATES.has(type)) return this.#state(type, message, now);
+    if (STATES.has(type)) return this.#state(type, message, now, id);
     switch (type) {
       case "hello":
         this.#heartbeat = heartbeatOf(message);
@@ -456,6 +482,7 @@ export class Conversation {
         return this.#unsubscribed(message.get("patterns"));
       case "connection_closing":
         this.reconnectAfterMs = milliseconds(message, "reconnect_after_ms");
+        this.#closing = message.get("reason") ?? null;
         break;
       case "error":
         return this.#refused(message.get("code"), message.get("message"));
@@ -463,7 +490,7 @@ export class Conversation {
     return [];
   }
 
-  #state(type, message, now) {
+  #state(type, message, now, id) {
     const names = ["app", "profile", "label"].map((name) => message.get(name));
     if (!names.every((each) => typeof each === "string")) return [over(INCOMPLETE)];
     const key = names.join(":");
@@ -480,6 +507,8 @@ export class Conversation {
       // This server hasn't reached the state that another one sent, or it still passes through former states with the same
       // content. The key exists, so it must not be dropped at the heartbeats.
       this.#unconfirmed.delete(key);
+      this.#older.add(key);
+      this.#held.cursor = null;
       return [];
     }
     const old = replica.version;
@@ -491,6 +520,8 @@ export class Conversation {
     }
     this.#troubles.delete(key);
     this.#unconfirmed.delete(key);
+    this.#older.delete(key);
+    if (id !== null) this.#held.cursor = this.#older.size ? null : id;
     if (!this.#acknowledged.has(key) && this.#held.acks.get(key)?.version === replica.version) this.#sendAck(key);
     this.#acknowledged.add(key);
     const events = [];
@@ -500,7 +531,7 @@ export class Conversation {
     }
     if (key === this.#held.key && !this.#isCurrent) {
       this.#isCurrent = true;
-      this.#held.isSentOn = false;
+      this.#held.isSentOn = this.#held.needsSnapshots = false;
       events.push({ type: "current" });
     }
     if (type === "config_removed" && key !== this.#held.key) {
@@ -522,14 +553,19 @@ export class Conversation {
   #receiveHeartbeat(message, now) {
     const [versions, key] = [message.get("versions"), this.#held.key];
     if (!(versions instanceof Map) || key === null) return [];
-    const events = [];
-    if (versions.has(key) && versions.get(key) !== this.#held.main.version) events.push(...this.#outOfSync(key, now));
-    else if (this.#isCurrent && this.#held.main.version !== null && !this.#troubles.has(key)) events.push({ type: "beat" });
-    if (this.#heartbeats !== null && this.#heartbeats < FENCE && ++this.#heartbeats === FENCE) {
-      // By now the server has sent every key that matches. Keys that it didn't send ended while the client was disconnected.
-      events.push(...this.#forget(this.#unconfirmed));
-    }
-    return events;
+    const isOutOfSync = versions.has(key) && versions.get(key) !== this.#held.main.version;
+    return [...(isOutOfSync ? this.#outOfSync(key, now) : this.#signOfLife()), ...this.#fence()];
+  }
+
+  #signOfLife() {
+    const isInSync = this.#isCurrent && this.#held.main.version !== null && !this.#troubles.has(this.#held.key);
+    return isInSync ? [{ type: "beat" }] : [];
+  }
+
+  #fence() {
+    if (this.#heartbeats === null || this.#heartbeats >= FENCE || ++this.#heartbeats < FENCE) return [];
+    // By now the server has sent every key that matches. Keys that it didn't send ended while the client was disconnected.
+    return this.#forget(this.#unconfirmed);
   }
 
   #refused(code, message) {
@@ -564,6 +600,11 @@ export class Conversation {
   }
 
   #outOfSync(key, now) {
+    if (this.#isOneWay) {
+      // The client can't ask for a resync. The pause keeps it from asking a faulty server too often.
+      this.#held.needsSnapshots = true;
+      return [{ ...over(LEADS_NOWHERE), afterMs: 1000 * RESYNC_PAUSE }];
+    }
     if (!this.#troubles.has(key)) this.#troubles.set(key, { asked: 0, notBefore: -Infinity, atLast: -Infinity });
     const trouble = this.#troubles.get(key);
     trouble.hasFailed = true;
@@ -571,7 +612,7 @@ export class Conversation {
   }
 
   #ask(key, trouble, now) {
-    if (trouble.asked >= MOST_RESYNCS) return [over("the server's changes don't lead to the version that it names")];
+    if (trouble.asked >= MOST_RESYNCS) return [over(LEADS_NOWHERE)];
     this.#tokens = Math.min(RESYNC_BURST, this.#tokens + (now - this.#refilled) * RESYNC_RATE);
     this.#refilled = now;
     if (this.#tokens < 1) {
@@ -663,10 +704,8 @@ export function closed(code, text = "") {
   return { reason: `${code} ${text || known}`.trim(), mayReturn };
 }
 
-/** Interpret a refused handshake. Returns {reason, mayReturn, afterMs}. `hadIt`: whether the configuration existed before. */
+/** Interpret a refused handshake or stream. Returns {reason, mayReturn, afterMs}. `hadIt`: whether the configuration existed before. */
 export function refused(status, retryAfter, message, hadIt) {
-  // Over HTTP every server answers 426, even if it would accept the handshake.
-  if (status < 400 || status === 426) return over("can't connect");
   const mayReturn = status >= 500 || [408, 425, 429].includes(status) || (status === 404 && hadIt);
   const afterMs = mayReturn && /^\d+$/.test(retryAfter ?? "") ? 1000 * Number(retryAfter) : null;
   return { ...over(`refused with ${status} ${message}`.trim(), mayReturn), afterMs };
@@ -678,10 +717,129 @@ export function delayBefore(attempt, chance, reconnectAfterMs = null) {
   return attempt === 0 ? asked : Math.max(asked, chance * Math.min(4, 0.25 * 2 ** Math.min(attempt - 1, 16)));
 }
 
-// The I/O: sockets and timers.
+// The format text/event-stream.
 
-const OPEN_TIMEOUT = 10;
+// Characters.
+const MOST_EVENT = 32 * 1024 * 1024;
+
+/** Takes text, and returns events: {type, data, id}, where `id` may be null; {type: "comment"}; {type: "retry", ms}. */
+export class EventParser {
+  // The parts of a line that isn't complete.
+  #parts = [];
+  #size = 0;
+  #endsInReturn = false;
+  #type = "";
+  #data = [];
+  #id = null;
+
+  /** Throws RangeError if one event is too big. */
+  take(text) {
+    if (text === "") return [];
+    // A line may end with CR LF, LF or CR, and CR LF may come in two parts.
+    const lines = (this.#endsInReturn && text[0] === "\n" ? text.slice(1) : text).split(/\r\n?|\n/);
+    this.#endsInReturn = text.endsWith("\r");
+    this.#size += text.length;
+    this.#parts.push(lines[0]);
+    const events = [];
+    for (const line of lines.slice(1)) {
+      events.push(...this.#line(this.#parts.join("")));
+      this.#parts = [line];
+    }
+    if (this.#size > MOST_EVENT) throw new RangeError("the server sent an event that is too big");
+    return events;
+  }
+
+  #line(line) {
+    if (line === "") return this.#dispatch();
+    const [, name, value] = /^([^:]*)(?:: ?(.*))?$/s.exec(line);
+    if (name === "") return [{ type: "comment" }];
+    if (name === "event") this.#type = value ?? "";
+    else if (name === "data") this.#data.push(value ?? "");
+    // An id that a request header can't contain is like an empty one.
+    else if (name === "id") this.#id = /^[\x21-\x7e]{0,4096}$/.test(value ?? "") ? (value ?? "") : "";
+    else if (name === "retry" && /^\d{1,9}$/.test(value ?? "")) return [{ type: "retry", ms: Number(value) }];
+    return [];
+  }
+
+  #dispatch() {
+    const [type, data, id] = [this.#type, this.#data.join("\n"), this.#id];
+    const isEmpty = !this.#data.length;
+    [this.#type, this.#data, this.#id, this.#size] = ["", [], null, 0];
+    return isEmpty ? [] : [{ type: type || "message", data, id }];
+  }
+}
+
+// The reason in the event `close`, or null if there is none.
+function closeOf(data) {
+  try {
+    const { code, reason } = JSON.parse(data);
+    return Number.isInteger(code) ? { code, reason: typeof reason === "string" ? reason : "" } : null;
+  } catch {
+    return null;
+  }
+}
+
+// Which transport to use next, if the client may use both. A WebSocket is better: the client can acknowledge.
+
+const [SOCKET_EVERY, SOCKET_PAUSE] = [10, 300];
+
+/** The choice between a WebSocket ("websocket") and an event stream ("sse"). Times are monotonic, in seconds. */
+export class TransportChoice {
+  #wanted;
+  #usesStreams;
+  #streams = 0;
+  #triedSocketAt = -Infinity;
+
+  /** `wanted` is "auto", "websocket" or "sse". Throws RangeError for others. */
+  constructor(wanted) {
+    if (!["auto", "websocket", "sse"].includes(wanted)) throw new RangeError(`transport must be "auto", "websocket" or "sse", not ${JSON.stringify(wanted)}`);
+    this.#wanted = wanted;
+    this.#usesStreams = wanted === "sse";
+  }
+
+  get mayFallBack() {
+    return this.#wanted === "auto";
+  }
+
+  get needsSocket() {
+    return this.#wanted !== "sse";
+  }
+
+  /** Choose the transport of the next attempt: "sse" after a stream has worked, but a WebSocket at each tenth attempt and after 5 minutes. */
+  next(now) {
+    const isDue = this.mayFallBack && (this.#streams >= SOCKET_EVERY || now >= this.#triedSocketAt + SOCKET_PAUSE);
+    if (this.#usesStreams && !isDue) {
+      this.#streams += 1;
+      return "sse";
+    }
+    [this.#streams, this.#triedSocketAt] = [0, now];
+    return "websocket";
+  }
+
+  /** A WebSocket was opened. */
+  socketWorks() {
+    this.#usesStreams = false;
+  }
+
+  /** An event stream was opened. If it isn't certain that WebSockets can't be used, the next attempt tries one again. */
+  streamWorks(isCertain) {
+    if (this.#wanted !== "auto") return;
+    this.#usesStreams = true;
+    if (!isCertain) this.#streams = SOCKET_EVERY;
+  }
+
+  /** The server or the proxy has no event streams. */
+  streamFails() {
+    if (this.#wanted === "auto") this.#usesStreams = false;
+  }
+}
+
+// The I/O: sockets, requests and timers.
+
+const [OPEN_TIMEOUT, ASK_TIMEOUT] = [10, 5];
 const MOST_WAITING = 1000;
+const NO_STREAMS = new Set([404, 405, 426, 501]);
+const ONE_WAY = "vortex.js: the connection is an event stream, so the server doesn't get this client's acknowledgements";
 const NO_WEBSOCKET = "this environment has no WebSocket: run `npm install ws`, or use Node 22 or newer";
 
 /**
@@ -689,7 +847,8 @@ const NO_WEBSOCKET = "this environment has no WebSocket: run `npm install ws`, o
  *
  * @param {string | string[]} urls ws://, wss://, http:// or https:// with host and port. Several are tried in turn.
  * @param {object} options label; token; patterns (further keys besides the application); instance (this client's name in the fleet; a client with
- *   "" only watches); WebSocket (a class to use instead of the global one; without either, the class of the package `ws` is used).
+ *   "" only watches); transport ("websocket", "sse" for Server-Sent Events, or "auto", the default: a WebSocket, or Server-Sent Events if a proxy
+ *   doesn't pass WebSockets); WebSocket (a class to use instead of the global one; without either, the class of the package `ws` is used); fetch.
  */
 export function watch(urls, app, profile = "default", options = {}) {
   return new Watch(Array.isArray(urls) ? urls : [urls], app, profile, options);
@@ -697,14 +856,17 @@ export function watch(urls, app, profile = "default", options = {}) {
 
 class Watch {
   #urls;
-  #target;
+  #path;
   #options;
+  #choice;
   #held = new Held();
+  // A WebSocket, or what stands for it: an object with `close`.
   #socket = null;
   #conversation = null;
   #timer = null;
   #attempt = 0;
   #after = null;
+  #hasWarned = false;
   #listeners = new Map();
   #readers = new Set();
   #isClosed = false;
@@ -712,13 +874,15 @@ class Watch {
 
   constructor(urls, app, profile, options) {
     this.#urls = urls.map((url) => url.replace(/^http/, "ws").replace(/\/+$/, ""));
-    this.#target = `/ws/${encodeURIComponent(app)}/${encodeURIComponent(profile)}`;
-    this.#options = { ...options, WebSocket: options.WebSocket ?? globalThis.WebSocket };
-    this.state = { name: "connecting", since: Date.now(), reason: null };
+    for (const url of this.#urls) if (!/^wss?:$/.test(new URL(url).protocol)) throw new SyntaxError(`${url} isn't the URL of a server`);
+    this.#path = `${encodeURIComponent(app)}/${encodeURIComponent(profile)}`;
+    this.#options = { patterns: [], ...options, WebSocket: options.WebSocket ?? globalThis.WebSocket, fetch: options.fetch ?? globalThis.fetch };
+    this.#choice = new TransportChoice(options.transport ?? "auto");
+    this.state = { name: "connecting", since: Date.now(), reason: null, transport: this.#choice.needsSocket ? "websocket" : "sse" };
     this.ready = new Promise((resolve, reject) => (this.#readiness = { resolve, reject }));
     // Without this, a page that doesn't wait for `ready` would get an "unhandled rejection".
     this.ready.catch(() => {});
-    if (this.#options.WebSocket) this.#open();
+    if (this.#options.WebSocket || !this.#choice.needsSocket) this.#open();
     else this.#openWithPackage();
   }
 
@@ -752,12 +916,19 @@ class Watch {
     return () => this.#listeners.get(type).delete(listener);
   }
 
-  /** Report that the application has applied a version, or why it hasn't. After a reconnect, the client repeats the report if the server needs it. */
+  /**
+   * Report that the application has applied a version, or why it hasn't. After a reconnect, the client repeats the report if the server needs it.
+   * Over Server-Sent Events, nothing can be sent: it returns false, and warns once. The report follows if a WebSocket works later.
+   */
   ack(version, status = "applied", error = null, key = this.#held.key) {
     if (key === null) throw new Error("there is no version yet");
     if (this.#conversation === null) this.#held.note(key, version, status, error);
     else this.#conversation.acknowledge(key, version, status, error);
     this.#flush();
+    if (this.state.transport === "websocket") return true;
+    if (!this.#hasWarned) console.warn(ONE_WAY);
+    this.#hasWarned = true;
+    return false;
   }
 
   close() {
@@ -803,22 +974,51 @@ class Watch {
   }
 
   #open() {
-    const { label, token, instance, WebSocket } = this.#options;
+    const transport = this.#choice.next(seconds());
+    if (transport === "websocket") this.#openSocket();
+    else this.#openStream();
+  }
+
+  // The parameters that a handshake and the request of a stream have in common.
+  #query(needsSnapshots = false) {
+    const { label, instance } = this.#options;
     const query = new URLSearchParams();
     if (label) query.set("label", label);
     if (instance !== undefined) query.set("instance", instance);
     const { main, isSentOn } = this.#held;
-    if (main.version !== null) query.set("last_version", main.version);
-    if (main.generation !== null) query.set("generation", main.generation.text);
+    if (main.version !== null && !needsSnapshots) query.set("last_version", main.version);
+    if (main.generation !== null && !needsSnapshots) query.set("generation", main.generation.text);
     if (isSentOn) query.set("sent_on", "1");
-    const url = `${this.#urls[0]}${this.#target}?${query}`;
+    return query;
+  }
+
+  #openSocket() {
+    this.state = { ...this.state, transport: "websocket" };
+    const { token, WebSocket } = this.#options;
+    const url = `${this.#urls[0]}/ws/${this.#path}?${this.#query()}`;
     const socket = new WebSocket(url, ["vortex.v1", ...(token ? [`bearer.${token}`] : [])]);
     this.#socket = socket;
     let isOpen = false;
-    this.#timer = setTimeout(() => this.#ended(socket, over("no answer")), 1000 * OPEN_TIMEOUT);
+    let isOver = false;
+    const fail = async (reason, timeout) => {
+      if (isOver || socket !== this.#socket) return;
+      isOver = true;
+      clearTimeout(this.#timer);
+      const { isCertain, mayStream, ...end } = await this.#refusal(url, reason, timeout);
+      if (socket !== this.#socket || this.#isClosed) return;
+      if (!mayStream || !this.#choice.mayFallBack) {
+        this.#ended(socket, end);
+        return;
+      }
+      socket.close();
+      this.#openStream(isCertain);
+    };
+    this.#timer = setTimeout(() => fail("no answer", 2), 1000 * OPEN_TIMEOUT);
     socket.onopen = () => {
+      if (isOver || socket !== this.#socket) return;
       isOpen = true;
-      this.#conversation = new Conversation(this.#held, this.#options.patterns ?? [], seconds());
+      this.#choice.socketWorks();
+      this.#conversation = new Conversation(this.#held, this.#options.patterns, seconds());
       this.#flush();
       this.#schedule();
     };
@@ -828,12 +1028,11 @@ class Watch {
       this.#flush();
       this.#schedule();
     };
-    let isOver = false;
-    socket.onclose = async ({ code, reason }) => {
+    socket.onclose = ({ code, reason }) => {
+      if (!isOpen) return fail("can't connect", ASK_TIMEOUT);
       if (isOver || socket !== this.#socket) return;
       isOver = true;
-      const end = isOpen ? this.#conversation.close(code, reason) : await this.#refusal(url);
-      this.#ended(socket, end);
+      this.#ended(socket, this.#conversation.close(code, reason));
     };
     // The event of an error carries no reason. `onclose` follows, except in Node 20 if there was no connection.
     socket.onerror = () => {
@@ -841,21 +1040,101 @@ class Watch {
     };
   }
 
-  // Browsers don't tell a page why a handshake was refused. The same address gives the reason over HTTP, if the page may ask.
-  async #refusal(url) {
-    const { token, fetch = globalThis.fetch } = this.#options;
+  // Browsers don't tell a page why a handshake was refused. The same address gives the reason over HTTP, if the page may ask. If the server has no
+  // reason, a proxy doesn't pass WebSockets. A page of another origin can't know, because it may only read the answers to event streams.
+  async #refusal(url, reason, timeout) {
+    const { token, fetch } = this.#options;
     try {
       const headers = token ? { Authorization: `Bearer ${token}` } : {};
-      const answer = await fetch(url.replace(/^ws/, "http"), { headers, signal: AbortSignal.timeout(5000) });
-      const said = await answer.json().catch(() => null);
-      const message = typeof said?.message === "string" ? said.message : "";
+      const answer = await fetch(url.replace(/^ws/, "http"), { headers, signal: AbortSignal.timeout(1000 * timeout) });
       // The status that the server would give to the handshake.
       const status = Number(answer.headers.get("X-Vortex-Refused") ?? answer.status);
-      return refused(status, answer.headers.get("Retry-After"), message, this.#held.key !== null);
+      if (status >= 400 && status !== 426) return await this.#refused(answer, status);
+      return { ...over(reason), mayStream: true, isCertain: true };
     } catch {
       // The server can't be reached, or this page isn't allowed to ask it.
     }
-    return over("can't connect");
+    const { location } = globalThis;
+    const isElsewhere = location !== undefined && new URL(url.replace(/^ws/, "http")).origin !== location.origin;
+    return { ...over(reason), mayStream: isElsewhere, isCertain: false };
+  }
+
+  async #refused(answer, status) {
+    const said = await answer.json().catch(() => null);
+    const message = typeof said?.message === "string" ? said.message : "";
+    return refused(status, answer.headers.get("Retry-After"), message, this.#held.key !== null);
+  }
+
+  // `isCertain`: a WebSocket has failed, and it is certain that this isn't the server's refusal; undefined if none has failed.
+  async #openStream(isCertain) {
+    this.state = { ...this.state, transport: "sse" };
+    const { token, patterns, fetch } = this.#options;
+    const { main, cursor, needsSnapshots } = this.#held;
+    const query = this.#query(needsSnapshots);
+    for (const pattern of patterns) query.append("pattern", pattern);
+    const last = needsSnapshots ? null : patterns.length ? cursor : main.version;
+    const headers = { Accept: "text/event-stream", ...(token ? { Authorization: `Bearer ${token}` } : {}), ...(last ? { "Last-Event-ID": last } : {}) };
+    const aborting = new AbortController();
+    const stream = { close: () => aborting.abort(), retryMs: null };
+    this.#socket = stream;
+    this.#timer = setTimeout(() => this.#ended(stream, over("no answer")), 1000 * OPEN_TIMEOUT);
+    let isOpen = false;
+    let end;
+    try {
+      const url = `${this.#urls[0].replace(/^ws/, "http")}/api/v1/events/${this.#path}?${query}`;
+      const answer = await fetch(url, { headers, signal: aborting.signal, cache: "no-store" });
+      if (stream !== this.#socket || this.#isClosed) {
+        aborting.abort();
+        return;
+      }
+      if (answer.status === 200 && answer.headers.get("Content-Type")?.startsWith("text/event-stream")) {
+        isOpen = true;
+        this.#choice.streamWorks(isCertain ?? true);
+        end = await this.#read(stream, answer.body);
+      } else {
+        end = await this.#noStream(answer, isCertain);
+      }
+    } catch (error) {
+      end = error instanceof RangeError ? over(error.message, false) : isOpen ? closed(1006) : over("can't connect");
+    }
+    this.#ended(stream, end);
+  }
+
+  async #noStream(answer, isCertain) {
+    const isRefused = answer.status >= 400 && !(isCertain && NO_STREAMS.has(answer.status));
+    // The server doesn't refuse a WebSocket. So it is of a version without event streams, or the proxy doesn't pass them either.
+    if (!isRefused) this.#choice.streamFails();
+    const reason = isCertain ? "can't connect" : "can't connect: the answer isn't an event stream";
+    return isRefused ? this.#refused(answer, answer.status) : over(reason);
+  }
+
+  // Follow an event stream until its end, and return the reason; undefined if this client has ended it.
+  async #read(stream, body) {
+    this.#conversation = new Conversation(this.#held, this.#options.patterns, seconds(), true);
+    this.#schedule();
+    const parser = new EventParser();
+    const decoder = new TextDecoder();
+    const reader = body.getReader();
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (stream !== this.#socket) return undefined;
+      if (done) return this.#conversation.end();
+      for (const event of parser.take(decoder.decode(value, { stream: true }))) {
+        if (event.type === "close") {
+          const end = closeOf(event.data);
+          return end === null ? closed(1006) : this.#conversation.close(end.code, end.reason);
+        }
+        this.#receive(stream, event);
+        if (stream !== this.#socket) return undefined;
+      }
+      this.#schedule();
+    }
+  }
+
+  #receive(stream, event) {
+    if (event.type === "retry") stream.retryMs = event.ms;
+    else if (event.type === "comment") this.#happen(this.#conversation.beat(seconds()));
+    else this.#happen(this.#conversation.receive(event.data, seconds(), event.id));
   }
 
   #happen(events) {
@@ -877,10 +1156,11 @@ class Watch {
     }
   }
 
-  #ended(socket, { reason, mayReturn, afterMs = null }) {
+  #ended(socket, end) {
     if (socket !== this.#socket || this.#isClosed) return;
+    const { reason, mayReturn, afterMs = null } = end;
     clearTimeout(this.#timer);
-    this.#after = this.#conversation?.reconnectAfterMs ?? afterMs;
+    this.#after = this.#conversation?.reconnectAfterMs ?? afterMs ?? socket?.retryMs ?? null;
     this.#socket = this.#conversation = null;
     socket?.close();
     if (!mayReturn) {
@@ -916,7 +1196,7 @@ class Watch {
 
   #become(name, reason) {
     const since = this.state.name === name ? this.state.since : Date.now();
-    this.state = { name, since, reason };
+    this.state = { ...this.state, name, since, reason };
     this.#emit("state", this.state);
   }
 

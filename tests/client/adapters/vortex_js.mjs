@@ -32,7 +32,8 @@ const source = `const { performance, setTimeout, clearTimeout } = globalThis.fak
 const { watch } = await import(`data:text/javascript;base64,${Buffer.from(source).toString("base64")}`);
 report({ clock: 0 });
 const patterns = environment("PATTERNS").split(" ").filter(Boolean);
-const config = watch(environment("URL"), environment("APPLICATION"), environment("PROFILE"), { patterns, token: environment("TOKEN") || undefined });
+const options = { patterns, token: environment("TOKEN") || undefined, transport: environment("TRANSPORT") };
+const config = watch(environment("URL"), environment("APPLICATION"), environment("PROFILE"), options);
 config.on("change", ({ key, oldVersion, version, document, patch, isBehind }) =>
   report({ change: { key, old_version: oldVersion, version, document, patch, is_behind: isBehind } }),
 );

@@ -202,7 +202,9 @@ class _Conversation:
             raise Failed("the request doesn't have the token")
         if self._options.transport == "sse":
             asked = {"Last-Event-ID": head.headers.get("last-event-id") or None}
-            wanted = {"Last-Event-ID": None if request["last_version"] is None else self._cursor}
+            # Without patterns, the id is the version, and a client names the version that it has.
+            version = request["last_version"]
+            wanted = {"Last-Event-ID": self._cursor if version is not None and self._transcript.patterns else version}
         else:
             if "vortex.v1" not in head.headers.get("sec-websocket-protocol", ""):
                 raise Failed("the handshake doesn't offer the subprotocol vortex.v1")
