@@ -63,6 +63,28 @@ def test_the_workflow_runs_the_checks_on_each_python() -> None:
     assert {"contents": "read"} == WORKFLOW["permissions"]
 
 
+def test_the_workflow_publishes_the_package_for_npm_only_from_a_checked_release_and_with_provenance() -> None:
+    job = WORKFLOW["jobs"]["npm"]
+    uses = [step.get("uses", "").partition("@")[0] for step in job["steps"]]
+    runs = [step["run"] for step in job["steps"] if "run" in step]
+
+    assert "release" == job["needs"]
+    assert "startsWith(github.ref, 'refs/tags/v') && vars.PUBLISH_NPM == 'true'" == job["if"]
+    # The registry knows the workflow by this token. No other job may ask for one.
+    assert {"contents": "read", "id-token": "write"} == job["permissions"]
+    assert [] == [name for name, each in WORKFLOW["jobs"].items() if name != "npm" and "permissions" in each]
+    # It builds nothing itself.
+    assert "actions/checkout" not in uses
+    assert [
+        "sha256sum --check --strict SHA256SUMS",
+        "npm publish --provenance --access public ./dist/release/vortexd-client-*.tgz",
+    ] == runs
+
+
+def test_the_release_has_the_package_for_npm() -> None:
+    assert '"$copy/packaging/npm/build" "$out"' in SCRIPT.read_text()
+
+
 def test_the_long_checks_make_a_release() -> None:
     assert re.search(r"^ +part release \d+ packaging/release\b", EXTENDED, re.MULTILINE)
 
