@@ -13,7 +13,7 @@ from ..aio.late_import import LateImport
 from ..core.errors import RemoteError
 from .endpoint import Endpoint, Request, Response
 from .operation import APPLICATION, in_path, in_query, ok, operation
-from .schemas import PROFILES, Operations
+from .schemas import PROFILES, TEXT, Operations
 
 if TYPE_CHECKING:
     from ..realtime.events.opening import EventStreams
@@ -47,7 +47,7 @@ _OPERATIONS: Operations = {
         "get": operation(
             "events",
             "Sends a snapshot and then every change as Server-Sent Events.",
-            ok("the stream; vortexd-api(7) describes its events", {_TYPE: {"type": "string"}}),
+            ok("the stream; vortexd-api(7) describes its events", {_TYPE: {"type": "object"}}),
             _PARAMETERS,
             (500, 503),
         ),
@@ -55,7 +55,7 @@ _OPERATIONS: Operations = {
             "eventsPreflight",
             "Answers a browser that asks whether a page may open the stream. Needs no token.",
             {"204": {"description": "the headers say what a page of a listed origin may send"}},
-            [APPLICATION, in_path("profile", PROFILES, "prod")],
+            [in_path("application", TEXT, "billing"), in_path("profile", TEXT, "prod")],
             (400, 403),
             is_public=True,
         ),
