@@ -32,6 +32,25 @@ PROFILES: Schema = {
     "type": "string",
     "pattern": f"^{_NO_EMPTY_PROFILE}[A-Za-z0-9]([A-Za-z0-9.,_+@-]*[A-Za-z0-9])?$",
 }
+# The patterns that `core.patterns` accepts: up to three parts, each of them a name or a glob.
+_IN_PATHS, _IN_LABELS = r"(\(_\)|[A-Za-z0-9._/-])", r"(\(_\)|[A-Za-z0-9._/+@-])"
+_DOUBLED = r"([./]|\(_\))([./]|\(_\))"
+_ONE_PATH = rf"(?![^:]{{129}})(?![^:]*{_DOUBLED})(?![^:]*(/|\(_\))-)"
+
+
+def _glob(characters: str) -> str:
+    return rf"(?![^:]{{129}})(?![^:]*[.][.]){characters}*[*]({characters}|[*])*"
+
+
+_PATTERN_PARTS = (
+    rf"({_ONE_PATH}[A-Za-z0-9_]({_IN_PATHS}*[A-Za-z0-9_-])?|{_glob(_IN_PATHS)})",
+    rf"((?![^:]{{129}})(?![^:]*[.][.])[A-Za-z0-9]([A-Za-z0-9._+@-]*[A-Za-z0-9])?|{_glob('[A-Za-z0-9._+@-]')})",
+    rf"({_ONE_PATH}[A-Za-z0-9_+@]({_IN_LABELS}*[A-Za-z0-9_+@-])?|{_glob(_IN_LABELS)})",
+)
+PATTERN: Schema = {
+    "type": "string",
+    "pattern": "^{}(:{}(:{})?)?$".format(*_PATTERN_PARTS),
+}
 # The profiles after the last hyphen of a path with a suffix.
 PROFILES_WITHOUT_HYPHEN: Schema = {
     "type": "string",
