@@ -169,6 +169,7 @@ LATE = [
     "vortexd.pipeline.pin_targets",
     "vortexd.pipeline.pinning",
     "vortexd.shelf",
+    "vortexd.shelf.acts",
     "vortexd.shelf.file",
     "vortexd.shelf.kind",
     "vortexd.shelf.layers",

@@ -8,14 +8,12 @@ The invariant: one task does all work, one piece after the other. So a client th
 two people can't pin the same key. Every wait for the disk has a deadline.
 """
 
-from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from uuid import uuid4
 
-import attrs
 import structlog
 import trio
 
@@ -25,7 +23,8 @@ from ..core.model import Files, Key
 from ..core.term import Term
 from ..core.text import rfc3339
 from ..process.peers import Peers
-from ..shelf.shelf import Shelf, slow, unavailable
+from ..shelf.acts import Acts
+from ..shelf.shelf import Shelf, slow
 from .changes import already, with_pin, without_pin
 from .file import PINS, PinsFile
 from .pin import Pin
@@ -54,22 +53,6 @@ class Publications(Protocol):
     async def pin_by(self, pins: Sequence[Pin]) -> None:
         """Serve these keys from their pins from now on, and all others from the sources."""
         ...
-
-
-@attrs.define(eq=False)
-class _Work:
-    """A change that a client wants.
-
-    Attributes:
-        has_begun: Whether it can no longer be given up.
-        error: The reason why it wasn't done, or None.
-    """
-
-    do: Callable[[], Awaitable[None]]
-    has_begun: bool = False
-    is_given_up: bool = False
-    error: RemoteError | None = None
-    ended: trio.Event = attrs.field(factory=trio.Event)
 
 
 class PinKeeper:
@@ -108,7 +91,7 @@ class PinKeeper:
         # The ids of the pins of the file that the publisher has, and of those whose end is reported.
         self._applied: Sequence[str] = []
         self._reported: set[str] = set()
-        self._work: deque[_Work] = deque()
+        self._acts = Acts[None](PINS.nouns, PATIENCE, MOST_WAITING, self._wake)
         self._woken = trio.Event()
         # Whether other workers may not have heard of the last change.
         self._is_untold = False
@@ -168,8 +151,7 @@ class PinKeeper:
             self._woken = trio.Event()
             was_untold = self._is_untold
             await self._end_by_time()
-            while self._work:
-                await self._do(self._work.popleft())
+            await self._acts.do_all()
             if self._shelf.is_outdated:
                 await self._read()
             if was_untold and self._is_untold:
@@ -182,39 +164,6 @@ class PinKeeper:
         longest = AGAIN if self._shelf.is_outdated or self._is_untold else CLOCK if ends else float("inf")
         # If a pin has ended, the file can't be written now.
         return min([longest, *(each for each in ends if each > 0)])
-
-    async def _do(self, work: _Work) -> None:
-        if work.is_given_up:
-            return
-        work.has_begun = True
-        try:
-            await work.do()
-        except RemoteError as error:
-            work.error = error
-        work.ended.set()
-
-    async def _done(self, do: Callable[[], Awaitable[None]]) -> None:
-        """Let the task do a change, and wait for it.
-
-        Raises:
-            RemoteError: It isn't done.
-        """
-        if len(self._work) >= MOST_WAITING:
-            raise unavailable("too many changes of pins wait; try again")
-        work = _Work(do)
-        self._work.append(work)
-        self._wake()
-        try:
-            with trio.move_on_after(PATIENCE):
-                await work.ended.wait()
-        finally:
-            # If it has begun, it is done as a whole.
-            work.is_given_up = not work.has_begun
-        if work.error is not None:
-            raise work.error
-        if not work.ended.is_set():
-            begun = "it may still be done; see the list of pins" if work.has_begun else "nothing has changed"
-            raise unavailable(f"the change isn't done after {PATIENCE:g} s; {begun}")
 
     def _wake(self) -> None:
         self._woken.set()
@@ -257,7 +206,7 @@ class PinKeeper:
         now = self._now()
         term = Term(now, None if seconds is None else now + seconds)
         pin = Pin(self._new_id(), key, version, commit, reason, actor.name, term, labels)
-        await self._done(partial(self._put, pin, actor))
+        await self._acts.done(partial(self._put, pin, actor))
         return pin
 
     async def _put(self, pin: Pin, actor: Actor) -> None:
@@ -280,7 +229,7 @@ class PinKeeper:
         Raises:
             RemoteError: 404 or 503. Nothing has changed.
         """
-        await self._done(partial(self._lift, key, reason, actor))
+        await self._acts.done(partial(self._lift, key, reason, actor))
 
     async def _lift(self, key: Key, reason: str, actor: Actor) -> None:
         await self._changed(partial(without_pin, key, self._now()), LIFT, actor, key, reason, {})

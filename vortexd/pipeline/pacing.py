@@ -132,7 +132,7 @@ class Pacing:
             return None
         return found.version, files_of(state.layers(candidate_of(key)), key)
 
-    # Publications: `overlaid`, then `paced` with the staged publication, and `committed` after the commit.
+    # Publications: `overlaid`, then `paced` with the staged publication, and `settle` after the commit.
 
     async def overlaid(self, served: ServedState, *, is_first: bool = False) -> ServedState:
         """Return a state in which the keys that are paced have their stable versions.
@@ -189,7 +189,7 @@ class Pacing:
                 begun[key] = change
                 await self._begin(change, plan, before)
         if waiting := [key for key, each in self._paced.items() if each.unrecorded is not None]:
-            # Whoever has a former candidate leaves it before another one is committed.
+            # Clients leave a former candidate before another one is committed.
             await self._put_tracks(without=waiting)
         if not (begun.keys() & self._paced.keys()) and not self._ending:
             return staged
@@ -245,8 +245,11 @@ class Pacing:
         rest = staged.only([key for key in staged.configs if key not in anew])
         return attrs.evolve(rest, served=served).with_more(again)
 
-    def committed(self, served: ServedState) -> None:
-        """Take note that a publication is in force."""
+    async def settle(self, served: ServedState) -> None:
+        """Take note that a publication is in force, let all connections have their right tracks, and report the beginnings.
+
+        Call it right after the commit.
+        """
         for key in self._records.keys() - self._held:
             self._hold(key)
         for key in self._paced:
@@ -256,9 +259,6 @@ class Pacing:
             if config is not None:
                 self._over(key, config, served)
         self._resolved.clear()
-
-    async def settle(self) -> None:
-        """Let all connections have their right tracks, and report the beginnings. Call it after `committed`."""
         await self._put_tracks()
         for key in tuple(self._ending):
             self._drop(key)

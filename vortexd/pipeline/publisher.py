@@ -218,8 +218,7 @@ class Publisher:
                     staged = await self._pacing.paced(staged, None, {})
                 changed, deliveries, now = await self._commit(staged)
                 if self._pacing is not None:
-                    self._pacing.committed(now)
-                    await self._pacing.settle()
+                    await self._pacing.settle(now)
                 changes = len(changed)
                 del staged, configs
                 await _freed(changed)
@@ -263,8 +262,7 @@ class Publisher:
                 staged = await self._staged(attrs.evolve(before, state=state), configs)
                 changed, deliveries, before = await self._commit(staged)
                 self._metrics.published(len(changed), deliveries)
-            pacing.committed(before)
-            await pacing.settle()
+            await pacing.settle(before)
 
     def candidate_files(self, key: Key) -> tuple[str, tuple[tuple[Files, ...], ...]] | None:
         """See `Pacing.candidate_files`."""
@@ -323,8 +321,7 @@ class Publisher:
             staged = await pacing.paced(staged, before, {})
         changed, deliveries, now = await self._commit(staged)
         if pacing is not None:
-            pacing.committed(now)
-            await pacing.settle()
+            await pacing.settle(now)
         report_failures(before, now)
         self._metrics.published(len(changed), deliveries)
         if any(key in now.failures and self._is_withheld(lifted, now, key) for key in lifted):
@@ -431,8 +428,7 @@ class Publisher:
                 deliveries = self._key_usage.update(existing, self._broadcaster.publish)
                 changed, more, now = await self._commit(staged)
                 if pacing is not None:
-                    pacing.committed(now)
-                    await pacing.settle()
+                    await pacing.settle(now)
                 self._ready.set()
                 watch.lap("broadcast")
                 report_broken(before, now, self._metrics)

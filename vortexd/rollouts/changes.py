@@ -61,7 +61,7 @@ def with_beginnings(
             labels=begun.labels,
         )
     if len(found) > MOST_ROLLOUTS:
-        # Those that are done only remember a version.
+        # Records that are done only remember a version.
         done = sorted((each for each in found.values() if _is_done(each)), key=lambda each: each.stepped)
         for each in done[: len(found) - MOST_ROLLOUTS]:
             del found[each.key]

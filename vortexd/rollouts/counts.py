@@ -46,7 +46,7 @@ def count(rollout: Rollout, instances: Iterable[Seen], unanswered: int = 0) -> C
     """Count the instances of a roll-out.
 
     An acknowledgement from before the roll-out, or of another version, doesn't count. An instance that left after the step
-    began counts as silent. One that left earlier doesn't count.
+    began counts as silent. An instance that left earlier doesn't count.
 
     Args:
         instances: The instances of its key at all workers and nodes.

@@ -7,13 +7,11 @@ One process takes the steps: the first worker and, in a cluster, the first worke
 recorded. The invariant: a change of a record is on the disk, or in the store, before it is in force.
 """
 
-from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Protocol
 from uuid import uuid4
 
-import attrs
 import structlog
 import trio
 
@@ -23,6 +21,7 @@ from ..core.model import Key
 from ..core.text import rfc3339
 from ..fleet import Seen
 from ..process.peers import Peers
+from ..shelf.acts import Acts
 from ..shelf.shelf import Shelf, slow, unavailable
 from .changes import ABORT, PROMOTE, RESUME, act_of, found, promoted, with_beginnings, with_next, without
 from .counts import Counts, count
@@ -76,18 +75,6 @@ class Instances(Protocol):
         ...
 
 
-@attrs.define(eq=False)
-class _Work:
-    """An act that waits for the task, or that the task does."""
-
-    do: Callable[[], Awaitable[Rollout]]
-    has_begun: bool = False
-    is_given_up: bool = False
-    error: RemoteError | None = None
-    done: Rollout | None = None
-    ended: trio.Event = attrs.field(factory=trio.Event)
-
-
 class RolloutKeeper:
     """Keeps the roll-outs; see the module.
 
@@ -130,11 +117,10 @@ class RolloutKeeper:
         # When steps may begin, by Trio's clock.
         self._settled = float("inf")
         self._records: dict[Key, Rollout] = {}
-        self._counts: dict[Key, Counts] = {}
         # What has begun and isn't recorded yet, and why the last attempt failed.
         self._pending: dict[Key, Beginning] = {}
         self._problem = ""
-        self._work: deque[_Work] = deque()
+        self._acts = Acts[Rollout]("roll-outs", PATIENCE, MOST_WAITING, self._wake)
         self._woken = trio.Event()
         # Whether other workers may not have heard of the last change.
         self._is_untold = False
@@ -186,23 +172,7 @@ class RolloutKeeper:
         Raises:
             RemoteError: 404, 409 or 503. Nothing has changed, unless the text says otherwise.
         """
-        if len(self._work) >= MOST_WAITING:
-            raise unavailable("too many changes of roll-outs wait; try again")
-        work = _Work(partial(self._act, act, key, target, reason, actor))
-        self._work.append(work)
-        self._wake()
-        try:
-            with trio.move_on_after(PATIENCE):
-                await work.ended.wait()
-        finally:
-            # If it has begun, it is done as a whole.
-            work.is_given_up = not work.has_begun
-        if work.error is not None:
-            raise work.error
-        if work.done is None:
-            begun = "it may still be done; see the roll-outs" if work.has_begun else "nothing has changed"
-            raise unavailable(f"the change isn't done after {PATIENCE:g} s; {begun}")
-        return work.done
+        return await self._acts.done(partial(self._act, act, key, target, reason, actor))
 
     # For the publisher.
 
@@ -237,8 +207,7 @@ class RolloutKeeper:
             if self._shelf.is_outdated:
                 await self._read()
             await self._record()
-            while self._work:
-                await self._do(self._work.popleft())
+            await self._acts.do_all()
             if self._drives():
                 await self._drive()
             await self._sweep()
@@ -280,7 +249,6 @@ class RolloutKeeper:
         if marks == {key: (each.id, each.revision) for key, each in self._records.items()}:
             return
         self._records = {each.key: each for each in records}
-        self._counts = {key: each for key, each in self._counts.items() if key in self._records}
         await self._publications.roll_by(records)
 
     async def _write(self, change: Callable[[Sequence[Rollout]], Sequence[Rollout]]) -> None:
@@ -332,7 +300,7 @@ class RolloutKeeper:
             seen, unanswered = await self._instances.of(rollout.key)
             if self._records.get(rollout.key) is not rollout:
                 continue
-            counts = self._counts[rollout.key] = count(rollout, seen, unanswered)
+            counts = count(rollout, seen, unanswered)
             after = next_state(rollout, counts, self._now())
             if after is None or (after.status is not Status.HALTED and trio.current_time() < self._settled):
                 continue
@@ -381,16 +349,6 @@ class RolloutKeeper:
             log.info("roll-out step begun", **facts, share=share, named=counts.named)
 
     # Acts.
-
-    async def _do(self, work: _Work) -> None:
-        if work.is_given_up:
-            return
-        work.has_begun = True
-        try:
-            work.done = await work.do()
-        except RemoteError as error:
-            work.error = error
-        work.ended.set()
 
     async def _act(self, act: str, key: Key, target: str | None, reason: str, actor: Actor) -> Rollout:
         name = f"rollout {act}"

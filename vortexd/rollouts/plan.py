@@ -12,9 +12,6 @@ from ..core.patterns import Pattern, parse_pattern
 from ..settings.rollout import MOST_STEPS, RolloutSettings
 from .rollout import USUAL_STEPS, Plan
 
-# The trailer of a commit message.
-TRAILER = "Vortexd-Rollout"
-
 
 class UnusableSteps(Exception):
     """The value of a trailer can't be used. The text says why."""

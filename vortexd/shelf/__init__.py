@@ -7,6 +7,7 @@ records of its own in the store.
     layers.py   the files of a key as JSON; pure
     file.py     the file of all records of one kind in the state directory
     shelf.py    the file, with deadlines for the disk
+    acts.py     acts of people, which the task of a keeper does one after the other
     shared.py   the records of a cluster, and the file as a copy of them
 
 Never imports: pins, rollouts, pipeline, http.
