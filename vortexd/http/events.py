@@ -13,7 +13,7 @@ from ..aio.late_import import LateImport
 from ..core.errors import RemoteError
 from .endpoint import Endpoint, Request, Response
 from .operation import APPLICATION, in_path, in_query, ok, operation
-from .schemas import PATTERN, PROFILES, TEXT, Operations
+from .schemas import ANY_LABEL, PATTERN, PROFILES, TEXT, Operations
 
 if TYPE_CHECKING:
     from ..realtime.events.opening import EventStreams
@@ -35,11 +35,11 @@ _PREFLIGHT = {
 _PARAMETERS = [
     APPLICATION,
     in_path("profile", PROFILES, "prod"),
-    in_query("label", "if it is missing, the default label of the source"),
-    in_query("last_version", "the version that the client has"),
+    in_query("label", "if it is missing, the default label of the source", ANY_LABEL),
+    in_query("last_version", "the version that the client has", {"type": "string", "maxLength": 64}),
     in_query("last_event_id", "the id of the last event, for clients that can't send Last-Event-ID"),
     in_query("pattern", "a pattern to subscribe to; may occur several times", PATTERN),
-    in_query("instance", "the name of the client"),
+    in_query("instance", "the name of the client", {"type": "string", "maxLength": 128}),
     {"name": "Last-Event-ID", "in": "header", "schema": {"type": "string"}},
 ]
 _OPERATIONS: Operations = {

@@ -18,7 +18,7 @@ from .key_queries import key_of, without_files
 from .operation import APPLICATION, KEY_LABEL, KEY_PROFILES, in_query, media, ok, operation
 from .query import parse_query
 from .schemas import (
-    LABELS,
+    ANY_LABEL,
     PATHS,
     PROFILES,
     TEXT,
@@ -63,8 +63,7 @@ _SCHEMAS: dict[str, Schema] = {
     "NewPin": an_object(
         application=PATHS,
         profile=PROFILES,
-        # An empty label is the default label.
-        label={"anyOf": [LABELS, {"const": ""}]},
+        label=ANY_LABEL,
         to={"type": "string", "pattern": "^([0-9a-f]{7,64})?$"},
         reason=_REASON_TEXT,
         seconds=nullable({"type": "integer", "minimum": 1, "maximum": MOST_SECONDS}),

@@ -20,6 +20,7 @@ from .operation import in_query, media, ok, operation
 from .pins import checked_reason
 from .query import parse_query
 from .schemas import (
+    ANY_LABEL,
     COUNT,
     LABELS,
     PATHS,
@@ -76,7 +77,6 @@ ROLLOUT: dict[str, Schema] = {
 SHORT: dict[str, Schema] = {
     name: ROLLOUT[name] for name in (*_KEY, "status", "stable", "target", "step", "share", "reason", "problem")
 }
-_ANY_LABEL: Schema = {"anyOf": [LABELS, {"const": ""}]}
 _SCHEMAS: dict[str, Schema] = {
     "Rollout": an_object(**ROLLOUT),
     "Rollouts": an_object(rollouts=a_list(ref("Rollout"))),
@@ -86,7 +86,7 @@ _SCHEMAS: dict[str, Schema] = {
             application=PATHS,
             profile=PROFILES,
             # An empty label is the default label.
-            label=_ANY_LABEL,
+            label=ANY_LABEL,
             target=nullable(VERSION),
             reason=_REASON_TEXT,
         ),

@@ -28,6 +28,8 @@ _NO_EMPTY_SEGMENT = rf"{_BOUNDS}(?!.*([./,]|\(_\))([./,]|\(_\)))(?!.*([/,]|\(_\)
 _NO_EMPTY_PROFILE = rf"{_BOUNDS}(?!.*[.][.])(?!.*(,[^A-Za-z0-9]|[^A-Za-z0-9],))"
 PATHS: Schema = {"type": "string", "pattern": f"^{_NO_EMPTY_SEGMENT}{_PATHS}$"}
 LABELS: Schema = {"type": "string", "pattern": f"^{_NO_EMPTY_SEGMENT}{_LABELS}$"}
+# An empty label is the default label.
+ANY_LABEL: Schema = {"anyOf": [LABELS, {"const": ""}]}
 PROFILES: Schema = {
     "type": "string",
     "pattern": f"^{_NO_EMPTY_PROFILE}[A-Za-z0-9]([A-Za-z0-9.,_+@-]*[A-Za-z0-9])?$",
