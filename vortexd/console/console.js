@@ -30,6 +30,8 @@ let config = null;
 let hint = null;
 let connecting = null;
 let refreshing = null;
+// How often a view has been shown. Only the last one is refreshed.
+let refreshes = 0;
 
 /** Return the patterns to subscribe to: the pattern from the sign-in form, or all patterns of the token. */
 function patternsToShow() {
@@ -180,6 +182,7 @@ function show() {
   const refresh = { changes, configuration: updateNames, gate: showGate, pins: showPins, rollouts: showRollouts, clients: showClients, sources: showSources, audit: showAudit }[view];
   // Until the token's rights are known, there is nothing to request.
   if (session.me === null) return;
+  const shown = (refreshes += 1);
   const again = async () => {
     try {
       await updatePins().catch((error) => {
@@ -191,8 +194,8 @@ function show() {
       // The list of names stays as it was.
       if ($(`${view}-body`)) replace(`${view}-body`, element("p", { class: "bad" }, error.message));
     }
-    clearTimeout(refreshing);
-    refreshing = setTimeout(() => document.hidden || $(view).hidden || again(), REFRESH);
+    // A view that is shown later has a timer of its own. An answer that was under way for this one must not stop it.
+    if (shown === refreshes) refreshing = setTimeout(() => document.hidden || again(), REFRESH);
   };
   again();
 }
