@@ -475,7 +475,7 @@ def _stages(
     registry: Registry[Subscriber] = Registry()
     key_usage = KeyUsage(store, registry, settings.history)
     order, tracks = Order(), Tracks()
-    fleet = Fleet(settings.fleet, key_usage.version_of, lambda key: order.current(key.label), tracks.rollout)
+    fleet = Fleet(settings.fleet, key_usage.version_of, lambda key: order.current(key.label), tracks.change)
     metrics.watch_fleet(fleet.totals)
     encoder = Encoder(timestamp, settings.history.frames_bytes, order.generation)
     broadcaster = Broadcaster(

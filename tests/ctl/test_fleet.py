@@ -190,6 +190,16 @@ def test_a_percentage_says_what_it_counts(counts: dict[str, Any], percent: float
     assert f"billing:prod:main  v2  {text}" == summary(key(**counts) | {"percent": percent})
 
 
+def test_a_roll_out_is_in_the_line_of_its_key() -> None:
+    rolling = key(connected=2, applied=1) | {"percent": 50.0, "target": "v3"}
+
+    assert "billing:prod:main  v2  1 of 2 applied (50 %); roll-out to v3 halted" == summary(
+        rolling | {"rollout": "halted"}
+    )
+    # A server of before names no phase.
+    assert summary(rolling).endswith("; roll-out to v3 running")
+
+
 STORE_AWAY = {"status": "AWAY", "since": "2030-01-01T00:00:00.000Z"}
 ETCD = "the server can't use etcd since 2030-01-01T00:00:00.000Z: nodes and counts may have changed meanwhile"
 

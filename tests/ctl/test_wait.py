@@ -4,6 +4,7 @@ import json
 import time
 from typing import Any
 
+import attrs
 import pytest
 
 from vortexd.cluster.questions import DEADLINE
@@ -333,18 +334,66 @@ def test_at_most_three_configurations_are_looked_at(capsys: pytest.CaptureFixtur
 # During a roll-out.
 
 
-def rolling(target: str = "v3", **counts: Any) -> dict[str, Any]:
-    return key(**counts) | {"target": target}
+def rolling(target: str = "v3", phase: str = "running", **counts: Any) -> dict[str, Any]:
+    return key(**counts) | {"target": target, "rollout": phase}
 
 
 @pytest.mark.parametrize(
     "goal", [Goal(), Goal(version="v2"), Goal(version="v3"), Goal(not_version="v1"), Goal(percent=0, least=0)]
 )
 @pytest.mark.parametrize("counts", [{"connected": 1, "applied": 1}, {"connected": 1, "rejected": 1}, {"gone": 1}])
-def test_no_goal_is_reached_or_lost_while_a_key_is_in_a_roll_out(goal: Goal, counts: dict[str, Any]) -> None:
-    fleet = Fleet((key(connected=1, applied=1), rolling(**counts)), is_whole=True)
+@pytest.mark.parametrize("phase", ["waiting", "running"])
+def test_no_goal_is_reached_or_lost_while_a_key_is_in_a_roll_out(
+    goal: Goal, counts: dict[str, Any], phase: str
+) -> None:
+    fleet = Fleet((key(connected=1, applied=1), rolling(phase=phase, **counts)), is_whole=True)
 
     assert (False, False) == (goal.is_reached(fleet), goal.is_lost(fleet))
+
+
+def test_a_server_that_names_no_phase_has_a_roll_out_that_goes_on() -> None:
+    former = rolling(connected=1, applied=1)
+    del former["rollout"]
+    fleet = Fleet((former,), is_whole=True)
+
+    assert (False, False) == (Goal().is_reached(fleet), Goal().is_lost(fleet))
+
+
+@pytest.mark.parametrize("phase", ["halted", "aborted"])
+@pytest.mark.parametrize("goal", [Goal(), Goal(version="v3"), Goal(not_version="v2"), Goal(percent=0, least=0)])
+@pytest.mark.parametrize("counts", [{"connected": 1, "applied": 1}, {"connected": 1, "rejected": 1}, {"gone": 1}])
+def test_a_roll_out_that_has_stopped_ends_the_wait(goal: Goal, counts: dict[str, Any], phase: str) -> None:
+    fleet = Fleet((key(connected=1, applied=1), rolling(phase=phase, **counts)), is_whole=True)
+
+    assert (False, True) == (goal.is_reached(fleet), goal.is_lost(fleet))
+    assert not attrs.evolve(goal, fails_early=False).is_lost(fleet)
+
+
+@pytest.mark.parametrize("phase", ["halted", "aborted"])
+def test_after_a_halt_the_old_version_can_be_waited_for_by_its_name(phase: str) -> None:
+    goal = Goal(version="v2")
+    back = Fleet((rolling(phase=phase, connected=2, applied=2),), is_whole=True)
+    not_yet = Fleet((rolling(phase=phase, connected=2, applied=1),), is_whole=True)
+    rejected = Fleet((rolling(phase=phase, connected=2, applied=1, rejected=1),), is_whole=True)
+
+    assert (True, False) == (goal.is_reached(back), goal.is_lost(back))
+    assert (False, False) == (goal.is_reached(not_yet), goal.is_lost(not_yet))
+    assert (False, True) == (goal.is_reached(rejected), goal.is_lost(rejected))
+
+
+@pytest.mark.parametrize("phase", ["halted", "aborted"])
+def test_a_roll_out_that_stops_during_the_wait_is_its_reason(phase: str, capsys: pytest.CaptureFixture[str]) -> None:
+    during = page(rolling(connected=2, applied=2))
+    after = page(rolling(phase=phase, connected=2, applied=2))
+    status, server = wait(during, after, after)
+
+    assert 1 == status
+    assert [
+        "vortexctl: billing:prod:main is in a roll-out from version v2 to v3; waiting for its end",
+        f"vortexctl: billing:prod:main  v2  2 of 2 applied (100 %); roll-out to v3 {phase}",
+        f"vortexctl: the roll-out of billing:prod:main from version v2 to v3 is {phase}",
+    ] == capsys.readouterr().err.splitlines()
+    assert ["/api/v1/fleet"] * 2 == [each.partition("?")[0] for each in server.asked]
 
 
 def test_it_says_once_that_it_waits_for_the_end_of_each_roll_out(capsys: pytest.CaptureFixture[str]) -> None:
@@ -368,7 +417,7 @@ def test_a_roll_out_that_lasts_longer_than_the_wait_is_its_reason(capsys: pytest
     assert 1 == status
     assert [
         "vortexctl: billing:prod:main is in a roll-out from version v2 to v3; waiting for its end",
-        "vortexctl: billing:prod:main  v2  2 of 2 applied (100 %)",
+        "vortexctl: billing:prod:main  v2  2 of 2 applied (100 %); roll-out to v3 running",
         "vortexctl: billing:prod:main is in a roll-out from version v2 to v3",
     ] == capsys.readouterr().err.splitlines()
     # The server isn't asked for pins and the gate: the roll-out is the reason.

@@ -229,7 +229,8 @@ def test_a_fleet_asks_for_the_generation_of_each_key() -> None:
 
 
 def rolling(version: str, changed: float, target: str | None, *instances: Seen) -> KeyState:
-    return KeyState(KEY, version, changed, 1, 1, 0, 0, 0, instances, target=target)
+    phase = "running" if target else None
+    return KeyState(KEY, version, changed, 1, 1, 0, 0, 0, instances, target=target, rollout=phase)
 
 
 @pytest.mark.parametrize(
@@ -250,6 +251,15 @@ def test_a_key_has_a_target_if_it_has_one_at_any_worker(
     [whole] = merge(pages, Question((KEY,))).keys
 
     assert (expected, 2) == (whole.target, whole.applied)
+
+
+def test_the_phase_is_that_of_the_worker_that_names_the_target() -> None:
+    running = rolling("v1", 1.0, "t")
+    halted = attrs.evolve(running, changed=2.0, rollout="halted")
+    none = attrs.evolve(running, changed=3.0, target=None, rollout=None)
+    for pages, phase in (((running, halted), "halted"), ((running, none), "running"), ((none, halted), "halted")):
+        [whole] = merge([Page((each,)) for each in pages], Question((KEY,))).keys
+        assert ("t", phase) == (whole.target, whole.rollout)
 
 
 def test_a_worker_that_is_still_in_a_roll_out_that_is_done_elsewhere_says_nothing_of_it() -> None:
@@ -279,7 +289,7 @@ def test_a_page_of_a_roll_out_is_read_by_other_workers_and_a_page_without_its_me
 
     # As a node of another version writes it: without these members, and with others.
     former = orjson.loads(page.to_json())
-    del former["keys"][0]["target"], former["keys"][0]["instances"][0]["expected"]
+    del former["keys"][0]["target"], former["keys"][0]["rollout"], former["keys"][0]["instances"][0]["expected"]
     former["keys"][0]["later"] = former["keys"][0]["instances"][0]["later"] = 1
     plain = Page((rolling("v1", 1.0, None, Seen("a", "1", "applied", 0.0, None)),))
     assert plain == Page.from_json(orjson.dumps(former).decode())

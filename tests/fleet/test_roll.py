@@ -5,7 +5,7 @@ import pytest
 
 from vortexd.core.model import Key
 from vortexd.fleet import CanaryInstance, Instance, Seen, make_ack
-from vortexd.fleet.roll import Gone, Roll, Split, is_memorable
+from vortexd.fleet.roll import RUNNING, Gone, Roll, Split, is_memorable
 
 KEY = Key("orders", "prod", "main")
 ACK = make_ack("v1", "applied", None, 5.0)
@@ -82,6 +82,7 @@ class FakeCandidate:
     names: tuple[str, ...] = ("one",)
     target: str = "v2"
     stepped: float = 4.0
+    phase: str = RUNNING
 
     def has(self, instance: str) -> bool:
         return instance in self.names

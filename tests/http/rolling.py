@@ -19,7 +19,8 @@ COUNTS = Counts(
 
 def rollout(key: Key = SHOP, status: Status = Status.RUNNING, **more: Any) -> Rollout:
     plan = Plan((5, 25, 100), 90, 60.0)
-    made = Rollout("r1", key, OLD, NEW, "c1", "ada", plan, 1, 7, status, "too slow", "bob", 1_000.0, 1_060.0, 2, ())
+    times = 1_000.0, 1_000.0, 1_060.0
+    made = Rollout("r1", key, OLD, NEW, "c1", "ada", plan, 1, 7, status, "too slow", "bob", *times, 2, ())
     return attrs.evolve(made, **more)
 
 

@@ -523,6 +523,7 @@ async def test_without_a_cluster_no_key_is_behind() -> None:
 class Candidate:
     target: str = "v2"
     stepped: float = NOW
+    phase: str = "running"
 
     def has(self, instance: str) -> bool:
         return instance == "reached"
@@ -539,12 +540,12 @@ async def test_a_key_in_a_roll_out_has_a_target_and_its_instances_the_version_th
     made.join(Instance(BILLING, "id", "", "reached", NOW), NOW)
     [billing, orders] = (await shown(made))["keys"]
 
-    assert ("v1", "v2") == (orders["version"], orders["target"])
+    assert ("v1", "v2", "running") == (orders["version"], orders["target"], orders["rollout"])
     assert [("gone", "gone", None), ("other", "applied", "v1"), ("reached", "silent", "v2")] == [
         (each["name"], each["state"], each["expected"]) for each in orders["instances"]
     ]
     assert (1, 1, 50.0) == (orders["counts"]["applied"], orders["counts"]["silent"], orders["percent"])
-    assert "target" not in billing
+    assert not {"target", "rollout"} & billing.keys()
     assert "expected" not in billing["instances"][0]
 
     # After the roll-out, nothing is left of it.

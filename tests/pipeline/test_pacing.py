@@ -14,6 +14,7 @@ from vortexd.core.patterns import parse_pattern
 from vortexd.core.term import Term
 from vortexd.pins.pin import Pin
 from vortexd.pipeline.state import overrides_of
+from vortexd.pipeline.tracks import Held
 from vortexd.rollouts.rollout import PLACES, Beginning, Plan, Rollout, Status
 
 from ..wiring import Wired
@@ -60,7 +61,7 @@ def record_of(begun: Beginning, **more: Any) -> Rollout:
     known = attrs.asdict(begun, recurse=False)
     status = Status.DONE if begun.target == begun.stable else Status.RUNNING
     rest = {"id": begun.target, "step": 0, "reach": None, "status": status, "reason": "", "by": ""}
-    return Rollout(**{**known, **rest, "began": 0.0, "stepped": 0.0, "revision": 0, **more})
+    return Rollout(**{**known, **rest, "began": 0.0, "counted": 0.0, "stepped": 0.0, "revision": 0, **more})
 
 
 class Subscribed:
@@ -141,7 +142,7 @@ async def test_a_change_is_held_back_and_its_candidate_has_it() -> None:
 async def test_nobody_has_a_candidate_before_it_is_recorded() -> None:
     whole, _ = await begun()
 
-    assert whole.tracks.waiting == {SHOP}
+    assert whole.tracks.change(SHOP) == Held(whole.policy.beginnings[0].target, "waiting")
     assert whole.tracks.track(SHOP, "one", wants_candidate=True) is SHOP
 
 
@@ -167,7 +168,7 @@ async def test_only_keys_with_a_plan_are_held_back() -> None:
 
     assert subscribed.values == [2]
     assert whole.policy.beginnings == []
-    assert not whole.tracks.is_on
+    assert whole.tracks.change(SHOP) is None
 
 
 async def test_a_key_that_nobody_uses_has_no_roll_out() -> None:
@@ -272,6 +273,25 @@ async def test_a_roll_out_that_is_halted_gives_all_instances_the_stable_version(
     assert whole.tracks.track(SHOP, "one", wants_candidate=True) is SHOP
     assert [keys for keys, _ in whole.moves] == [[SHOP], [SHOP]]
     assert whole.both == (1, 2)
+    # The fleet shows that there is a change which no instance has.
+    assert whole.tracks.change(SHOP) == Held(whole.policy.beginnings[0].target, status.value)
+
+
+async def test_a_recorded_change_waits_until_its_step_begins() -> None:
+    whole, _ = await begun()
+    await whole.publisher.roll_by([whole.policy.record(reach=None)])
+
+    assert whole.tracks.change(SHOP) == Held(whole.policy.beginnings[0].target, "waiting")
+
+
+async def test_a_change_after_a_halt_waits_although_the_roll_out_of_the_one_before_has_stopped() -> None:
+    whole, _ = await begun()
+    await whole.publisher.roll_by([whole.policy.record(reach=None, status=Status.HALTED)])
+    await whole.publisher.publish(tree("a: 3"))
+
+    last = whole.policy.beginnings[-1].target
+    assert last != whole.policy.beginnings[0].target
+    assert whole.tracks.change(SHOP) == Held(last, "waiting")
 
 
 @pytest.mark.parametrize("status", [Status.HALTED, Status.ABORTED, Status.DONE])
@@ -292,7 +312,7 @@ async def test_at_the_end_all_clients_have_the_target_and_nothing_is_left() -> N
     assert subscribed.values == [2]
     assert whole.both == (2, None)
     assert CANDIDATE not in whole.store
-    assert not whole.tracks.is_on
+    assert whole.tracks.change(SHOP) is None
     assert whole.store.state is not None
     assert not whole.store.state.stable
     assert len(whole.policy.beginnings) == 1
@@ -323,7 +343,7 @@ async def test_a_change_that_comes_back_to_the_stable_version_ends_the_roll_out(
     assert reached.values == [1]
     assert subscribed.deliveries == []
     assert whole.both == (1, None)
-    assert not whole.tracks.is_on
+    assert whole.tracks.change(SHOP) is None
     over = whole.policy.beginnings[-1]
     assert over.stable == over.target == whole.policy.beginnings[0].stable
 
@@ -399,7 +419,7 @@ async def test_the_end_of_a_roll_out_leaves_the_next_change_held_back() -> None:
 
     assert whole.both == (2, 3)
     assert subscribed.values == [2]
-    assert whole.tracks.waiting == {SHOP}
+    assert whole.tracks.change(SHOP) == Held(whole.policy.beginnings[-1].target, "waiting")
 
 
 async def test_a_record_that_is_gone_ends_the_roll_out() -> None:
@@ -465,7 +485,7 @@ async def test_a_restart_without_a_change_begins_nothing() -> None:
 
     before = after.both
     assert after.policy.beginnings == []
-    assert not after.tracks.is_on
+    assert after.tracks.change(SHOP) is None
     # It is held, so the next change is held back although nobody has asked for the key.
     await after.publisher.publish(tree("a: 2"))
     assert (before, after.both) == ((1, None), (1, 2))
@@ -517,7 +537,7 @@ async def test_a_pin_counts_for_all_clients_at_once_and_ends_the_roll_out() -> N
 
     assert subscribed.values == [7]
     assert whole.both == (7, None)
-    assert not whole.tracks.is_on
+    assert whole.tracks.change(SHOP) is None
     assert whole.policy.beginnings[-1].target == whole.policy.beginnings[-1].stable
 
 
@@ -589,7 +609,7 @@ async def test_the_end_of_the_label_ends_both() -> None:
 
     assert whole.both == (None, None)
     assert [each.new_version for each in subscribed.deliveries] == [None]
-    assert not whole.tracks.is_on
+    assert whole.tracks.change(SHOP) is None
 
 
 async def test_the_stable_version_has_the_commit_of_its_files() -> None:

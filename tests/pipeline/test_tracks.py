@@ -2,7 +2,7 @@ import attrs
 
 from vortexd.core.candidate import candidate_of
 from vortexd.core.model import Key
-from vortexd.pipeline.tracks import Tracks
+from vortexd.pipeline.tracks import WAITING, Held, Tracks
 from vortexd.rollouts.rollout import place_of
 
 from ..rollouts.test_rollout import ROLLOUT
@@ -24,14 +24,14 @@ def test_without_a_roll_out_each_client_has_its_own_key() -> None:
 
     assert made.track(KEY, "one") is KEY
     assert made.track(KEY, "one", wants_candidate=True) is KEY
-    assert not made.is_on
     assert made.rollout(KEY) is None
+    assert made.change(KEY) is None
 
 
 def test_an_instance_that_the_roll_out_has_reached_has_the_candidate() -> None:
     assert tracks().track(KEY, "one") == candidate_of(KEY)
     assert tracks().rollout(KEY) is REACHED
-    assert tracks().is_on
+    assert tracks().change(KEY) is REACHED
 
 
 def test_all_others_have_the_stable_version() -> None:
@@ -49,11 +49,12 @@ def test_other_keys_have_no_candidate() -> None:
 
 
 def test_keys_that_wait_have_no_candidate_for_anybody() -> None:
-    made = Tracks()
+    made, held = Tracks(), Held("v2", WAITING)
 
-    assert made.put({}, [KEY]) == []
-    assert made.is_on
-    assert made.waiting == {KEY}
+    assert made.put({}, {KEY: held}) == []
+    assert made.rollout(KEY) is None
+    assert made.change(KEY) is held
+    assert not held.has("one")
     assert made.track(KEY, "one", wants_candidate=True) is KEY
 
 
@@ -65,4 +66,4 @@ def test_the_keys_whose_choice_may_change_are_named() -> None:
     assert made.put({KEY: attrs.evolve(REACHED, reach=7)}) == [KEY]
     assert made.put({KEY: attrs.evolve(REACHED, reach=7, id="r2")}) == [KEY]
     assert made.put({}) == [KEY]
-    assert not made.is_on
+    assert made.change(KEY) is None

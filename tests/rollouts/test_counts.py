@@ -8,7 +8,7 @@ from vortexd.rollouts.rollout import PLACES, place_of
 
 from .test_rollout import ROLLOUT
 
-ALL = attrs.evolve(ROLLOUT, reach=PLACES - 1, began=10.0, stepped=20.0)
+ALL = attrs.evolve(ROLLOUT, reach=PLACES - 1, began=5.0, counted=10.0, stepped=20.0)
 
 
 def ack(status: str = "applied", version: str = ROLLOUT.target, at: float = 30.0, error: str | None = None) -> Ack:
@@ -49,6 +49,13 @@ def test_an_acknowledgement_of_another_version_or_from_before_the_roll_out_does_
 
     assert (found.reached, found.applied, found.rejected, found.silent) == (3, 0, 0, ("a", "b", "c"))
     assert count(ALL, [seen("b", ack(at=10.0))]).applied == 1
+
+
+def test_what_an_instance_said_before_the_roll_out_was_resumed_does_not_count() -> None:
+    rows = [seen("one", ack("rejected", at=9.9)), seen("two", ack(at=9.9)), seen("three", ack(at=10.0))]
+    counts = count(ALL, rows)
+
+    assert (3, 1, 0, None) == (counts.reached, counts.applied, counts.rejected, counts.refusal)
 
 
 def test_an_instance_that_left_during_the_step_is_silent_whatever_it_has_applied() -> None:

@@ -135,6 +135,7 @@ def test_a_halted_roll_out_goes_on_with_its_step() -> None:
 
     assert (after.status, after.step, after.reach, after.stepped) == (Status.RUNNING, 1, None, 120.0)
     assert (after.reason, after.by, after.revision) == ("looked at it", "ada", 3)
+    assert (after.began, after.counted) == (100.0, 120.0)
 
 
 def test_an_aborted_roll_out_gives_everybody_the_stable_version() -> None:

@@ -18,6 +18,7 @@ ROLLOUT = Rollout(
     reason="",
     by="",
     began=0.0,
+    counted=0.0,
     stepped=0.0,
     revision=0,
     labels=(),

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import sys
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -306,6 +307,12 @@ async def test_people_resume_abort_and_promote_and_all_surfaces_agree(tmp_path: 
             assert [(each["status"], each["application"]) for each in shown] == [("halted", "shop")]
             assert [(each["status"], each["reason"]) for each in status] == [("halted", shown[0]["reason"])]
             assert 'vortexd_rollouts{status="halted"} 1' in ask_text(server, "/metrics")
+            assert (1, True) == await waited(server)
+            await fleet.all_have(1)
+            stable, target = shown[0]["stable"], shown[0]["target"]
+            [key] = ask(server, "/api/v1/fleet")[1]["keys"]
+            assert (stable, target, "halted") == (key["version"], key["target"], key["rollout"])
+            assert (0, False) == await waited(server, "--version", stable)
             wrong = act(server, "abort", target="0" * 16)
             assert wrong[0] == 409
             assert act(server, "resume")[0] == 200
@@ -315,6 +322,9 @@ async def test_people_resume_abort_and_promote_and_all_surfaces_agree(tmp_path: 
             await fleet.all_have(1)
             assert act(server, "promote")[0] == 200
             await fleet.all_have(2)
+            [key] = ask(server, "/api/v1/fleet")[1]["keys"]
+            assert target == key["version"]
+            assert "rollout" not in key
             assert act(server, "abort")[0] in (404, 409)
             nursery.cancel_scope.cancel()
 
@@ -322,6 +332,14 @@ async def test_people_resume_abort_and_promote_and_all_surfaces_agree(tmp_path: 
         acts = [(each["act"], each["outcome"]) for each in ask(server, "/api/v1/audit")[1]["entries"]]
         assert {("rollout abort", "done"), ("rollout abort", "refused"), ("rollout halt", "done")} <= set(acts)
         assert {("rollout resume", "done"), ("rollout promote", "done")} <= set(acts)
+
+
+async def waited(server: Server, *more: str) -> tuple[int, bool]:
+    """Run `vortexctl wait`. Return its status, and whether it says that the roll-out is halted."""
+    key = ["--app", "shop", "--profile", "dev", "--server", f"http://127.0.0.1:{server.port}", "--timeout", "20s"]
+    command = [sys.executable, "-m", "vortexd.ctl", "wait", *key, *more]
+    done = await trio.run_process(command, capture_stdout=True, capture_stderr=True, check=False)
+    return done.returncode, b"is halted" in done.stderr
 
 
 def act(server: Server, name: str, **more: Any) -> tuple[int, Any]:

@@ -86,13 +86,14 @@ def name_of(key: dict[str, Any]) -> str:
 
 
 def summary(key: dict[str, Any]) -> str:
-    """Return one line: the key, the server's version, and how many instances have applied it."""
+    """Return one line: the key, the server's version, how many instances have applied it, and the roll-out."""
     counts = key["counts"]
     others = "".join(f", {counts[state]} {state}" for state in (*_STATES[1:], "away") if counts.get(state))
     if counts.get("before_restart"):
         others += f", {counts['before_restart']} acknowledged only before the server's restart"
     applied = f"{counts['applied']} of {counts['connected']} applied{_share(key)}"
-    return f"{name_of(key)}  {key['version'] or '-'}  {applied}{others}"
+    rolling = f"; roll-out to {key['target']} {key.get('rollout', 'running')}" if key.get("target") else ""
+    return printable(f"{name_of(key)}  {key['version'] or '-'}  {applied}{others}{rolling}")
 
 
 def _share(key: dict[str, Any]) -> str:

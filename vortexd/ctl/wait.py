@@ -2,7 +2,7 @@
 
 It asks the server for its fleet, again and again, until the goal is reached. The exit status is 0 if it is reached, and 1 after the timeout or if an
 instance has rejected the configuration. It is 3 if the last request failed. While a configuration is in a roll-out, the
-goal can't be reached, and a rejection doesn't end the wait: the roll-out itself reacts to it.
+goal can't be reached, and a rejection doesn't end the wait: the roll-out itself reacts to it. If the roll-out halts, the wait ends.
 """
 
 import argparse
@@ -31,6 +31,8 @@ _LEAST = 5.0
 _NAMED = 20
 # The most configurations to look at for a pin or a label that the gate holds back.
 _MOST_ASKED = 3
+# The phases of a roll-out that goes on only if a person acts.
+_STOPPED = ("halted", "aborted")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -114,7 +116,7 @@ class Goal:
         not_version: The version that the server must not have. None: any is fine.
         percent: The share of connected instances that must have applied it.
         least: The number of instances that must have applied it, whatever their share.
-        fails_early: Whether a rejection ends the wait.
+        fails_early: Whether a rejection, or a roll-out that has stopped, ends the wait.
     """
 
     version: str | None = None
@@ -126,12 +128,17 @@ class Goal:
     def means(self, key: dict[str, Any]) -> bool:
         """Whether the server's version of a key is the expected version.
 
-        If another node has a newer one, it isn't. It isn't during a roll-out of the key, either.
+        If another node has a newer one, it isn't. It isn't during a roll-out of the key, either. If the roll-out has
+        stopped, all instances have the old version again, so a goal that names this version may be reached.
         """
         version = key["version"]
-        if key.get("behind") or key.get("target"):
+        if key.get("behind") or self._is_rolling(key):
             return False
         return version is not None and self.version in (None, version) and self.not_version != version
+
+    def _is_rolling(self, key: dict[str, Any]) -> bool:
+        """Whether a roll-out of the key stands in the way of the goal."""
+        return bool(key.get("target")) and not (key.get("rollout") in _STOPPED and self.version == key["version"])
 
     def is_reached(self, fleet: Fleet) -> bool:
         """Whether the goal is reached.
@@ -144,18 +151,28 @@ class Goal:
         return (
             fleet.is_complete
             and all(map(self.means, keys))
-            and not any(key.get("target") for key in fleet.keys)
+            and not any(map(self._is_rolling, fleet.keys))
             and applied >= self.least
             and applied * 100 >= self.percent * connected
         )
 
     def is_lost(self, fleet: Fleet) -> bool:
-        """Whether an instance has rejected the version, so that the wait ends early."""
-        return self.fails_early and any(self.means(key) and key["counts"]["rejected"] for key in fleet.keys)
+        """Whether an instance has rejected the version, or a roll-out has stopped, so that the wait ends early."""
+        return self.fails_early and any(
+            key.get("rollout") in _STOPPED if self._is_rolling(key) else self.means(key) and key["counts"]["rejected"]
+            for key in fleet.keys
+        )
+
+
+def _goes_on(key: dict[str, Any]) -> bool:
+    return bool(key.get("target")) and key.get("rollout") not in _STOPPED
 
 
 def _rolling(key: dict[str, Any]) -> str:
-    return printable(f"{name_of(key)} is in a roll-out from version {key['version']} to {key['target']}")
+    versions = f"from version {key['version']} to {key['target']}"
+    if key.get("rollout") in _STOPPED:
+        return printable(f"the roll-out of {name_of(key)} {versions} is {key['rollout']}")
+    return printable(f"{name_of(key)} is in a roll-out {versions}")
 
 
 class Waiting:
@@ -203,7 +220,7 @@ class Waiting:
     def news(self) -> Iterator[str]:
         """Yield a line for each roll-out that the wait goes on for, once."""
         for key in self.fleet.keys if self.fleet is not None else ():
-            line = f"{_rolling(key)}; waiting for its end" if key.get("target") else ""
+            line = f"{_rolling(key)}; waiting for its end" if _goes_on(key) else ""
             if line and line not in self._named:
                 self._named.add(line)
                 yield line

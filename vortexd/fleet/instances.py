@@ -23,7 +23,7 @@ from ..core.model import Key
 from ..settings.fleet import FleetSettings
 from .pages import NOBODY, STATES, Ack, Cursor, KeyState, Page, Question, end_of, marked
 from .records import Record
-from .roll import Candidate, Gone, Instance, Roll, Split, is_memorable
+from .roll import RUNNING, Candidate, Gone, Instance, Roll, Split, is_memorable
 
 # Sorts as keys compare, and is many times faster.
 _in_order = attrgetter("application", "profile", "label")
@@ -41,7 +41,7 @@ class Fleet:
     Args:
         version_of: Returns the server's version of a key, or None.
         generation_of: Returns the generation of the state that the server has of a key's label, or None.
-        candidate_of: Returns the candidate of a key in a roll-out that is in force at this worker, or None.
+        candidate_of: Returns the candidate of a key in a roll-out that this worker knows, or None.
     """
 
     def __init__(
@@ -326,10 +326,12 @@ class Fleet:
 
     def _split(self, key: Key) -> Split | None:
         candidate = self._candidate_of(key)
-        return Split(key, self._version_of(key), candidate) if candidate is not None else None
+        if candidate is None or candidate.phase != RUNNING:
+            return None
+        return Split(key, self._version_of(key), candidate)
 
     def _counts(self, key: Key, roll: Roll, split: Split | None) -> KeyState:
-        version = self._version_of(key)
+        version, candidate = self._version_of(key), self._candidate_of(key)
         applied, rejected = roll.count(version, split)
         connected = len(roll.live) + roll.unlisted
         former = len(roll.former) + roll.gone_former
@@ -338,7 +340,8 @@ class Fleet:
             *(key, version, roll.changed, connected, applied, rejected, gone, roll.unlisted),
             before_restart=former,
             generation=self._generation_of(key),
-            target=split.candidate.target if split is not None else None,
+            target=candidate.target if candidate is not None else None,
+            rollout=candidate.phase if candidate is not None else None,
         )
 
     def _state(

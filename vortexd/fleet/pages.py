@@ -80,7 +80,9 @@ class KeyState:
         before_restart: The number of instances, connected or gone, whose last acknowledgement is from before the server's
             restart. The other counts don't include this acknowledgement.
         generation: The generation of the state that the server has of the label, or None if it has none.
-        target: The version that a roll-out of the key lets some of the instances have, or None without a roll-out.
+        target: The version that a roll-out of the key brings, or None without a roll-out.
+        rollout: "running" while some of the instances may have the target version. Otherwise no instance has it:
+            "waiting", "halted" or "aborted". None without a roll-out.
     """
 
     key: Key
@@ -96,6 +98,7 @@ class KeyState:
     before_restart: int = 0
     generation: Generation | None = None
     target: str | None = None
+    rollout: str | None = None
 
     @property
     def silent(self) -> int:
@@ -210,6 +213,7 @@ def _one(states: list[KeyState]) -> KeyState:
     former = {
         each.name: each.before_restart for each in seen if each.state == "gone" and each.before_restart is not None
     }
+    rolling = next((each for each in (newest, *current) if each.target is not None), newest)
     return KeyState(
         newest.key,
         newest.version,
@@ -227,7 +231,8 @@ def _one(states: list[KeyState]) -> KeyState:
         sum(each.away for each in states),
         sum(each.before_restart for each in states),
         newest.generation,
-        newest.target or next((each.target for each in current if each.target is not None), None),
+        rolling.target,
+        rolling.rollout,
     )
 
 

@@ -14,6 +14,8 @@ from .pages import Ack, Seen
 # The longest reason for a rejection. It suffices for a sentence, and is small enough to store for thousands of instances.
 _MAX_ERROR_LENGTH = 256
 _MAX_VERSION_LENGTH = 64
+# The phase of a candidate that some instances have.
+RUNNING = "running"
 
 
 class Instance:
@@ -65,6 +67,7 @@ class Candidate(Protocol):
     Attributes:
         target: The version that these instances get.
         stepped: When the last step began.
+        phase: RUNNING while instances may have it, or why no instance may.
     """
 
     @property
@@ -72,6 +75,9 @@ class Candidate(Protocol):
 
     @property
     def stepped(self) -> float: ...
+
+    @property
+    def phase(self) -> str: ...
 
     def has(self, instance: str) -> bool:
         """Return whether an instance gets the target version, given its name."""

@@ -134,6 +134,7 @@ _SCHEMAS: dict[str, Schema] = {
                         **KEY,
                         version=nullable(VERSION),
                         target=VERSION,
+                        rollout={"enum": ["waiting", "running", "halted", "aborted"]},
                         counts=optional(
                             an_object(**_COUNTS, away=COUNT, before_restart=COUNT), "away", "before_restart"
                         ),
@@ -158,6 +159,7 @@ _SCHEMAS: dict[str, Schema] = {
                     ),
                     "behind",
                     "target",
+                    "rollout",
                 )
             ),
             next=nullable(TEXT),
@@ -372,7 +374,7 @@ def _key(state: KeyState, nodes: Sequence[NodeView] | None) -> dict[str, Any]:
     if percent == 100 and not all(each.is_whole for each in nodes or ()):
         # While a node's instances aren't counted, nobody knows whether all have applied it.
         percent = _NEARLY_ALL
-    target = {} if state.target is None else {"target": state.target}
+    target = {} if state.target is None else {"target": state.target, "rollout": state.rollout}
     return {
         "app": state.key.application,
         "profile": state.key.profile,

@@ -27,7 +27,7 @@ from .pinning import files_of, parse_labels
 from .served import ServedState
 from .state import State
 from .store import Staged, Store, stage
-from .tracks import Tracks
+from .tracks import WAITING, Held, Tracks
 
 log = structlog.get_logger()
 T = TypeVar("T")
@@ -408,9 +408,19 @@ class Pacing:
     async def _put_tracks(self, without: Collection[Key] = ()) -> None:
         """Put the roll-outs in force, and move the connections whose track changes."""
         ready = {key: self._records[key] for key in self._paced if key not in without and self._is_ready(key)}
-        waiting = self._paced.keys() - ready.keys()
-        if moved := self._tracks.put(ready, waiting):
+        held = {key: self._held_back(key) for key in self._paced.keys() - ready.keys()}
+        if moved := self._tracks.put(ready, held):
             await self._retrack(moved)
+
+    def _held_back(self, key: Key) -> Held:
+        """Return the change of a paced key that no instance may have now."""
+        paced, record = self._paced[key], self._records.get(key)
+        if paced.unrecorded is not None:
+            return Held(paced.unrecorded, WAITING)
+        # Without a record of its own, the change isn't known any more. The next publication decides.
+        target = record.target if record is not None else paced.stable
+        has_stopped = record is not None and record.status in (Status.HALTED, Status.ABORTED)
+        return Held(target, record.phase if record is not None and has_stopped else WAITING)
 
     def _is_ready(self, key: Key) -> bool:
         """Return whether instances may have the candidate of a key now."""

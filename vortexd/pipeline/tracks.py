@@ -8,13 +8,39 @@ from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+import attrs
+
 from ..core.candidate import candidate_of
 from ..core.model import Key
 
 if TYPE_CHECKING:
     from ..rollouts.rollout import Rollout
 
+# The phase of a change whose roll-out isn't recorded yet, or whose step hasn't begun.
+WAITING = "waiting"
 _NONE: "Mapping[Key, Rollout]" = MappingProxyType({})
+
+
+@attrs.frozen(slots=True)
+class Held:
+    """A change of a key that no instance may have now.
+
+    Attributes:
+        target: The version that it would bring.
+        phase: "waiting" until its roll-out is recorded and its step begins, or the status of a roll-out that has stopped.
+        stepped: When its step began. It has none.
+    """
+
+    target: str
+    phase: str
+    stepped: float = 0.0
+
+    def has(self, instance: str) -> bool:
+        """Return whether an instance gets the target version: none does."""
+        return False
+
+
+_NOTHING: "Mapping[Key, Held]" = MappingProxyType({})
 
 
 class Tracks:
@@ -22,24 +48,23 @@ class Tracks:
 
     Attributes:
         rollouts: The roll-outs whose target version this worker has.
-        waiting: The keys whose candidate nobody may have now: a roll-out isn't recorded yet, is halted, or waits for a
+        held: The keys whose candidate nobody may have now: a roll-out isn't recorded yet, is halted, or waits for a
             publication of this worker.
     """
 
-    __slots__ = ("rollouts", "waiting")
+    __slots__ = ("held", "rollouts")
 
     def __init__(self) -> None:
         self.rollouts = _NONE
-        self.waiting: frozenset[Key] = frozenset()
-
-    @property
-    def is_on(self) -> bool:
-        """Whether any key has a candidate."""
-        return bool(self.rollouts or self.waiting)
+        self.held = _NOTHING
 
     def rollout(self, key: Key) -> "Rollout | None":
         """Return the roll-out of a key whose candidate instances may have now, or None."""
         return self.rollouts.get(key)
+
+    def change(self, key: Key) -> "Rollout | Held | None":
+        """Return the change of a key that not all clients have: its roll-out in force, or what is held back, or None."""
+        return self.rollouts.get(key) or self.held.get(key)
 
     def track(self, key: Key, instance: str | None, *, wants_candidate: bool = False) -> Key:
         """Return the key that is served to a client: `key`, or its candidate.
@@ -56,10 +81,10 @@ class Tracks:
             return key
         return candidate_of(key) if wants_candidate or (instance and found.has(instance)) else key
 
-    def put(self, rollouts: "Mapping[Key, Rollout]", waiting: Collection[Key] = ()) -> Collection[Key]:
+    def put(self, rollouts: "Mapping[Key, Rollout]", held: Mapping[Key, Held] = _NOTHING) -> Collection[Key]:
         """Put other roll-outs in force. Return the keys of which another track may be right for a client now."""
         before, self.rollouts = self.rollouts, dict(rollouts) or _NONE
-        self.waiting = frozenset(waiting)
+        self.held = dict(held) or _NOTHING
         return [
             key for key in before.keys() | self.rollouts.keys() if not _is_alike(before.get(key), rollouts.get(key))
         ]

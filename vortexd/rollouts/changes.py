@@ -56,6 +56,7 @@ def with_beginnings(
             reason="",
             by="",
             began=now,
+            counted=now,
             stepped=now,
             revision=0,
             labels=begun.labels,

@@ -45,7 +45,7 @@ class Counts:
 def count(rollout: Rollout, instances: Iterable[Seen], unanswered: int = 0) -> Counts:
     """Count the instances of a roll-out.
 
-    An acknowledgement from before the roll-out, or of another version, doesn't count. An instance that left after the step
+    An acknowledgement from before the roll-out began or was resumed, or of another version, doesn't count. An instance that left after the step
     began counts as silent. An instance that left earlier doesn't count.
 
     Args:
@@ -64,7 +64,7 @@ def count(rollout: Rollout, instances: Iterable[Seen], unanswered: int = 0) -> C
             continue
         reached += 1
         ack = each.ack
-        is_counted = ack is not None and ack.version == rollout.target and ack.at >= rollout.began
+        is_counted = ack is not None and ack.version == rollout.target and ack.at >= rollout.counted
         if is_counted and ack is not None and ack.status == "rejected":
             rejected += 1
             refusal = refusal or (each.name, ack.error or "it gave no reason")

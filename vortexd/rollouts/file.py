@@ -62,6 +62,7 @@ def _members(rollout: Rollout) -> dict[str, Any]:
         "reason": rollout.reason,
         "by": rollout.by,
         "began": rollout.began,
+        "counted": rollout.counted,
         "stepped": rollout.stepped,
         "revision": rollout.revision,
         "labels": labels_members(rollout.labels),
@@ -82,7 +83,7 @@ def _parse(found: Mapping[str, Any]) -> Rollout:
         None if reach is None else _whole(reach, 0, PLACES - 1),
         Status(found["status"]),
         *(text(found["reason"]), text(found["by"])),
-        *(seconds(found["began"]), seconds(found["stepped"])),
+        *(seconds(found["began"]), seconds(found["counted"]), seconds(found["stepped"])),
         _whole(found["revision"], 0, PLACES),
         parse_labels(found["labels"], key),
     )

@@ -54,8 +54,8 @@ def halted(rollout: Rollout, reason: str, now: float, by: str = "") -> Rollout:
 
 
 def resumed(rollout: Rollout, reason: str, now: float, by: str) -> Rollout:
-    """Return a roll-out that goes on with the step at which it was halted."""
-    return changed(rollout, now, status=Status.RUNNING, reach=None, reason=reason, by=by)
+    """Return a roll-out that goes on with the step at which it was halted. Its instances must acknowledge once more."""
+    return changed(rollout, now, status=Status.RUNNING, reach=None, reason=reason, by=by, counted=now)
 
 
 def aborted(rollout: Rollout, reason: str, now: float, by: str) -> Rollout:

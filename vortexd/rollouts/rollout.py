@@ -85,6 +85,7 @@ class Rollout:
         reason: Why it was halted, ended or promoted, or "".
         by: The person who did so, or "" if the server did.
         began: When it began, in seconds since the epoch.
+        counted: From when on acknowledgements count: when it began, or when it was last resumed.
         stepped: When its step began, or when its status changed.
         revision: Rises with each change of the same roll-out.
         labels: The files of the stable version, as in `pins.pin.Pin`.
@@ -103,9 +104,15 @@ class Rollout:
     reason: str
     by: str
     began: float
+    counted: float
     stepped: float
     revision: int
     labels: Labels
+
+    @property
+    def phase(self) -> str:
+        """The status, as the fleet shows it."""
+        return self.status.value
 
     def has(self, instance: str) -> bool:
         """Return whether an instance has the candidate, given its name."""
