@@ -1,7 +1,7 @@
 """A move between the tracks of a roll-out: each client sees one gapless chain, and ends at the version of its track."""
 
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import jsonpatch
@@ -11,9 +11,14 @@ from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
 from tests.fakes import KEY, Client
 from vortexd.core.candidate import candidate_of, plain
+from vortexd.core.errors import FormatError, RemoteError, ResolveError
 from vortexd.core.model import Key
-from vortexd.realtime.moves import EXAMINED_AT_ONCE, MOVED_AT_ONCE, move_all
+from vortexd.pipeline.broadcast import Delivery
+from vortexd.pipeline.encoder import Payload
+from vortexd.realtime.forms import PLAIN
+from vortexd.realtime.moves import EXAMINED_AT_ONCE, MOVED_AT_ONCE, PATIENCE, Messages, move_all
 from vortexd.realtime.parked import WOKEN_AT_ONCE
+from vortexd.realtime.row import Row
 
 from .test_machine import listen
 from .wire import Wire, socket_stream_pair
@@ -333,6 +338,179 @@ async def test_an_ack_of_the_target_counts_only_from_a_client_that_was_sent_it(
     assert 2 == state.connected
     assert [KEY] == [*rolling.wire.fleet.keys()]
     assert not any(each["type"] == "error" for each in (*one.said, *two.said))
+
+
+# The messages of a move.
+
+
+async def test_a_parked_client_gets_its_message_without_being_woken(
+    autojump_clock: MockClock, rolling: Rolling
+) -> None:
+    clients = [await rolling.open(name, is_parked=True) for name in ("one", "two", "three")]
+    for names, version in ((("one", "two"), rolling.target), ((), rolling.stable)):
+        await rolling.reach(*names)
+        assert 3 == rolling.wire.server.parked
+        await trio.sleep(1)
+        assert 3 == rolling.wire.server.parked
+        assert [version, version, rolling.stable] == [each.version() for each in clients]
+
+
+async def test_a_client_that_returns_before_its_message_is_written_gets_neither(
+    autojump_clock: MockClock, rolling: Rolling
+) -> None:
+    one = await rolling.open(is_parked=True)
+    messages = Messages(rolling.wire.line, lambda rows, delivery: None)
+    await messages.make([KEY])
+    server = rolling.wire.server
+    (parked,) = server._lot
+    for names, track in ((("one",), CANDIDATE), ((), KEY)):
+        rolling.wire.line.reached = {KEY: names}
+        assert (True, False) == server._move(messages, parked)
+        assert track == parked.key
+    await trio.sleep(20)
+
+    assert [] == one.since
+    assert {KEY: 1} == rolling.holds()
+
+
+async def test_a_parked_client_that_has_not_got_the_last_change_ends_at_the_version_of_its_new_track(
+    autojump_clock: MockClock, rolling: Rolling
+) -> None:
+    one = await rolling.open(is_parked=True)
+    # The lot hasn't written it yet.
+    rolling.wire.publish(2)
+    rolling.wire.line.reached = {KEY: ("one",)}
+    await rolling.wire.server.retrack([KEY])
+    await trio.sleep(20)
+
+    assert rolling.target == one.version()
+
+
+async def test_if_a_message_takes_too_long_clients_catch_up_by_themselves(
+    autojump_clock: MockClock, rolling: Rolling
+) -> None:
+    one = await rolling.open(is_parked=True)
+    rolling.wire.line.gate = gate = trio.Event()
+    began = trio.current_time()
+    await rolling.reach("one")
+    assert PATIENCE == trio.current_time() - began
+    assert 0 == rolling.wire.server.parked
+    rolling.wire.line.gate = None
+    gate.set()
+    await trio.sleep(20)
+
+    assert rolling.target == one.version()
+
+
+class Versions:
+    """The versions of keys, and the messages between them."""
+
+    def __init__(self) -> None:
+        self.versions: dict[Key, str | None] = {KEY: "v1", CANDIDATE: "v2"}
+        self.later: str | None = None
+        self.error: Exception | None = None
+        self.asked: list[tuple[Key, str | None]] = []
+
+    def version_of(self, key: Key) -> str | None:
+        return self.versions.get(key)
+
+    def postponed(self, key: Key) -> str | None:
+        return self.later
+
+    async def catch_up(self, key: Key, version: str | None) -> Delivery:
+        self.asked.append((key, version))
+        if self.error is not None:
+            raise self.error
+        return Delivery(key, version, self.versions[key], Payload(b"{}"))
+
+
+async def made(versions: Versions, keys: Iterable[Key] = (KEY,)) -> Messages:
+    messages = Messages(versions, lambda rows, delivery: None)
+    await messages.make(keys)
+    return messages
+
+
+async def test_the_messages_of_both_directions_are_made_once() -> None:
+    versions = Versions()
+    messages = await made(versions, [CANDIDATE])
+
+    assert [(CANDIDATE, "v1"), (KEY, "v2")] == versions.asked
+    assert messages.fits(CANDIDATE, "v1")
+    assert messages.fits(KEY, "v2")
+    assert not messages.fits(CANDIDATE, "v0")
+    assert not messages.fits(CANDIDATE, None)
+    assert not messages.fits(BILLING, "v1")
+
+
+@pytest.mark.parametrize("versions", [{KEY: "v1"}, {CANDIDATE: "v2"}, {KEY: "v1", CANDIDATE: "v1"}])
+async def test_tracks_that_are_alike_or_not_served_need_no_message(versions: dict[Key, str | None]) -> None:
+    keys = Versions()
+    keys.versions = versions
+    messages = await made(keys)
+
+    assert [] == keys.asked
+    assert not messages.fits(CANDIDATE, "v1")
+
+
+async def test_a_message_fits_only_while_it_leads_to_the_served_version() -> None:
+    versions = Versions()
+    messages = await made(versions)
+    versions.versions[CANDIDATE] = "v3"
+    assert not messages.fits(CANDIDATE, "v1")
+    assert messages.fits(KEY, "v2")
+
+    # A change of the track will be broadcast later, so it would come after the message.
+    versions.later = "v1"
+    assert not messages.fits(KEY, "v2")
+
+
+@pytest.mark.parametrize("error", [RemoteError("x"), FormatError("a.yml", "x"), ResolveError("x")])
+async def test_a_message_that_can_not_be_made_does_not_stop_the_move(error: Exception) -> None:
+    versions = Versions()
+    versions.error = error
+
+    assert not (await made(versions)).fits(CANDIDATE, "v1")
+
+
+async def test_rows_get_their_messages_at_once_and_only_once() -> None:
+    queued: list[tuple[list[Row], str | None]] = []
+    versions = Versions()
+    messages = Messages(versions, lambda rows, delivery: queued.append(([*rows], delivery.new_version)))
+    await messages.make([KEY])
+    rows = [Row(Unwritten(), None, PLAIN, version) for version in ("v1", "v1", "v2")]
+    for row in (*rows, rows[0]):
+        messages.put(row, CANDIDATE if row.version == "v1" else KEY)
+    assert [] == queued
+
+    messages.flush()
+    messages.flush()
+    assert [(rows[:2], "v2"), (rows[2:], "v1")] == queued
+
+
+class Unwritten:
+    def written(self, row: Row) -> None:
+        raise AssertionError
+
+
+async def test_messages_are_queued_before_other_tasks_run() -> None:
+    order: list[str] = []
+
+    async def watch() -> None:
+        while True:
+            order.append("task")
+            await trio.lowlevel.checkpoint()
+
+    def move(_: Numbered) -> tuple[bool, bool]:
+        order.append("move")
+        return True, False
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watch)
+        await move_all([Numbered(KEY)] * (MOVED_AT_ONCE + 1), [KEY], move, lambda: order.append("settle"))
+        nursery.cancel_scope.cancel()
+    kept = [each for each, _ in itertools.groupby(order)]
+    assert 2 == kept.count("settle")
+    assert not any(pair == ("move", "task") for pair in itertools.pairwise(kept))
 
 
 class Numbered:

@@ -32,6 +32,13 @@ class Queue(Protocol):
         ...
 
 
+def queue_for(queue: Queue, rows: Collection[Row], delivery: Delivery) -> None:
+    """Queue a delivery for rows. Until it is written, no connection joins them."""
+    if queue.put_all(rows, delivery):
+        for each in rows:
+            each.waiting += (delivery,)
+
+
 class Group:
     """The parked connections with a single key; a `broadcast.Subscriber` with a length."""
 
@@ -60,9 +67,7 @@ class Group:
                 if not rows:
                     return
                 break
-        if self._queue.put_all(rows, delivery):
-            for each in rows:
-                each.waiting += (delivery,)
+        queue_for(self._queue, rows, delivery)
 
     def _behind(self, delivery: Delivery) -> Iterator[Row]:
         """Yield the rows that need a delivery. The others began with it, and need the next one."""

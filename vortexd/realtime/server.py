@@ -8,6 +8,7 @@ first state or marks it as missing. So the client can't miss a change in between
 import os
 import socket
 from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import partial
 from random import Random
 from typing import Protocol, TypeAlias
 from uuid import uuid4
@@ -43,15 +44,16 @@ from .connection import Connection
 from .first_subscription import FirstSubscription
 from .forms import frame_of
 from .framing import Compressor, is_quick
-from .groups import Groups
+from .groups import Groups, queue_for
 from .handshake import Refusal
-from .moves import move_all
+from .moves import Messages, move_all
 from .opener import Keys, Opener
 from .parked import Parked, SharedSubscriptions, Subscriptions
 from .parked_sockets import PARKABLE, ParkedSockets
 from .parking import ParkingLot
 from .quota import PatternQuota, TooManyPatterns, owner_of
 from .reports import Reports
+from .row import Row
 from .session import Acknowledge
 from .sockets import Sockets, choose_sockets
 from .versions import SharedVersions, Versions
@@ -214,7 +216,10 @@ class WebSocketServer:
 
         When this returns, all of them are subscribed to their right tracks. Awake ones may still have to catch up.
         """
-        await move_all((*self._awake, *self._lot), keys, self._move)
+        messages = Messages(self._keys, partial(queue_for, self._lot.queue))
+        await messages.make(keys)
+        move = partial(self._move, messages)
+        await move_all((*self._awake, *self._lot), keys, move, messages.flush)
 
     def _track_of(self, instance: Instance) -> Key:
         """Return the track of its main key that an instance belongs to now."""
@@ -245,7 +250,7 @@ class WebSocketServer:
         self._keys.release(client.key)
         return attrs.evolve(client, key=key)
 
-    def _move(self, member: _Member) -> tuple[bool, bool]:
+    def _move(self, messages: Messages, member: _Member) -> tuple[bool, bool]:
         """Move a connection if it is on the wrong track. Returns whether it was moved, and whether it was woken.
 
         The registry, the holds and the chain change in one synchronous step.
@@ -256,7 +261,7 @@ class WebSocketServer:
             return member in self._awake and self._move_awake(member), False
         if member not in self._lot or self._track_of(member.instance) == member.key:
             return False, False
-        return True, not self._move_parked(member)
+        return True, not self._move_parked(messages, member)
 
     def _move_awake(self, connection: Connection) -> bool:
         former, key = connection.key, self._hold_track(connection.key, connection.client.instance)
@@ -268,11 +273,13 @@ class WebSocketServer:
         self._keys.release(former)
         return True
 
-    def _move_parked(self, parked: Parked) -> bool:
-        """Move a parked connection. Returns False if it had to be woken, because its client needs a frame."""
+    def _move_parked(self, messages: Messages, parked: Parked) -> bool:
+        """Move a parked connection. Returns False if it had to be woken, because its client needs a frame of its own."""
         former, wanted = parked.key, self._track_of(parked.instance)
         version = self._keys.version_of(wanted)
-        if version is None or version != parked.version or self._lot.queue.is_due(parked):
+        needs_message = version != parked.version
+        is_alone = needs_message and not (isinstance(parked.shared, Row) and messages.fits(wanted, parked.version))
+        if version is None or is_alone or self._lot.queue.is_due(parked):
             # `awaken` moves it.
             self._lot.wake(parked)
             return False
@@ -287,6 +294,8 @@ class WebSocketServer:
             versions = self._versions.get(key, parked.more.patterns, had)
         parked.move(key, versions)
         self._subscribe(parked, key)
+        if needs_message and isinstance(parked.shared, Row):
+            messages.put(parked.shared, key)
         self._keys.release(former)
         return True
 
