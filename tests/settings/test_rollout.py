@@ -46,7 +46,13 @@ def test_there_may_be_several() -> None:
         ("steps = [50, 5, 100]", "steps", "must rise from share to share"),
         (f"steps = {[*range(1, MOST_STEPS + 1), 100]}", "steps", "must have at most 20 shares"),
         ("steps = [0, 100]", "steps[0]", "must be a percentage from 1 to 100"),
-        ("steps = [true, 100]", "steps[0]", "must be a"),
+        ("steps = [true, 100]", "steps[0]", "must be a percentage from 1 to 100, not true or false"),
+        ("steps = [0.5, 100]", "steps[0]", "must be a percentage from 1 to 100, not a number with a fraction"),
+        ("steps = [5, 100.0]", "steps[1]", "must be a percentage from 1 to 100, not a number with a fraction"),
+        ('steps = ["5%", 100]', "steps[0]", "must be a percentage from 1 to 100, not text"),
+        ("steps = [[5], 100]", "steps[0]", "must be a percentage from 1 to 100, not a list"),
+        ('steps = "5,25,100"', "steps", "must be a list of whole numbers, not text"),
+        ("steps = 100", "steps", "must be a list of whole numbers, not a whole number"),
         ("steps = [5, 101]", "steps[1]", "must be a percentage from 1 to 100"),
         ("applied = 0", "applied", "must be a whole number from 1 to 100"),
         ("applied = 101", "applied", "must be a whole number from 1 to 100"),
@@ -69,5 +75,5 @@ def test_the_most_steps_are_possible() -> None:
 
 
 def test_what_is_no_list_of_shares_is_no_conflict_because_it_is_refused_anyway() -> None:
-    for steps in (7, ["a"]):
+    for steps in (7, ["a"], [0], [True], [50.5], [101]):
         assert list(rollout_conflicts({"steps": steps})) == []

@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from ..core.constraints import seconds, setting, texts, whole
+from ..core.constraints import Rule, seconds, setting, texts, whole
 from ..core.errors import InvalidName
 from ..core.patterns import parse_pattern
 
@@ -41,6 +41,7 @@ class RolloutSettings:
     )
     steps: tuple[int, ...] = setting(
         (5, 25, 100),
+        Rule("a percentage from 1 to 100", _is_share),
         doc="The share of the named instances that have the new version in each step, in percent. The shares rise, and "
         "the last one is 100.",
         more="A share is rounded up to whole instances. If several [[rollout]] name an application, the slowest shares "
@@ -65,12 +66,8 @@ def rollout_conflicts(table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if table.get("applications") == []:
         yield "applications", "must name at least one pattern"
     steps = table.get("steps", [100])
-    if not isinstance(steps, list) or not all(isinstance(each, int) for each in steps):
+    if not isinstance(steps, list) or not all(map(_is_share, steps)):
         return
-    for index, each in enumerate(steps):
-        if not _is_share(each):
-            yield f"steps[{index}]", "must be a percentage from 1 to 100"
-            return
     if len(steps) > MOST_STEPS:
         yield "steps", f"must have at most {MOST_STEPS} shares"
     elif not steps or steps[-1] != 100:

@@ -225,12 +225,14 @@ def _table_hook(converter: "cattrs.Converter", section: type[Any], hooks: Hooks)
 
 
 def _field_hook(converter: "cattrs.Converter", field: "attrs.Attribute[Any]", hooks: Hooks) -> Hook:
-    """Make the function that structures one field: a scalar, a list of text, a type in `hooks`, or a section."""
+    """Make the function that structures one field: a scalar, a list of text or of whole numbers, a type in `hooks`, or a section."""
     kind = field.type
     if kind in _ANYTHING:
         return lambda value, _: checked(value, field, kind)  # type: ignore[arg-type]  # a key of _ANYTHING is a type
     if kind == tuple[str, ...]:
         return list_hook("a list of text", lambda value: checked(value, field, str))
+    if kind == tuple[int, ...]:
+        return list_hook("a list of whole numbers", lambda value: checked(value, field, int))
     if kind in hooks:
         return hooks[kind](converter, field)
     return converter.structure
