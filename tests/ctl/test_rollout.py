@@ -92,7 +92,9 @@ def test_roll_outs_are_a_table_in_the_order_of_their_keys(capsys: pytest.Capture
 
 
 def test_no_roll_out_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "there is no roll-out of a configuration that the token may read\n" == called(capsys, ("list",), said())[1]
+    text = "there is no roll-out of a configuration that the token may read"
+    assert f"{text}; --all also lists those that are done\n" == called(capsys, ("list",), said())[1]
+    assert f"{text}\n" == called(capsys, ("list", "--all"), said())[1]
 
 
 def test_all_asks_for_those_that_are_done_too(capsys: pytest.CaptureFixture[str]) -> None:
@@ -119,9 +121,9 @@ def test_one_roll_out_is_shown_with_all_that_matters(capsys: pytest.CaptureFixtu
         f"  target   {NEW} (commit c0ffeec0ffee, ada\\x1b)",
         "  step     2 of 3 (5 %, 25 %, 100 %)",
         "  needs    90 % applied within 300 s",
-        "  counts   8 named, 3 reached, 2 applied, 0 rejected, 1 silent, 1 gone",
+        "  counts   8 named, 3 reached, 2 applied, 0 rejected, 1 silent (1 of them gone)",
         "  unknown  2 workers or nodes haven't answered",
-        "  ends in  2 m",
+        "  halts in 2 m, unless the step is done by then",
     ]
 
 
@@ -129,7 +131,7 @@ def test_a_halted_roll_out_says_why_and_by_whom(capsys: pytest.CaptureFixture[st
     for more, line in (({}, "  reason   too \\x1b slow (bob)"), ({"by": ""}, "  reason   too \\x1b slow")):
         out = called(capsys, ("show", *KEY), said(rollout(**HALTED | more)))[1].splitlines()
         assert ("billing:prod:main  halted", line) == (out[0], out[-1])
-        assert not any(each.startswith(("  counts", "  ends in", "  unknown")) for each in out)
+        assert not any(each.startswith(("  counts", "  halts in", "  unknown")) for each in out)
 
 
 def test_a_change_that_waits_says_why(capsys: pytest.CaptureFixture[str]) -> None:
@@ -193,10 +195,32 @@ def test_an_act_says_what_it_does_and_names_the_version(
     assert [wanted | {"target": NEW, "reason": "incident 7"}] == bodies
 
 
-def test_an_abort_without_a_commit_still_recommends_a_revert(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_abort_without_a_commit_recommends_to_undo_the_change(capsys: pytest.CaptureFixture[str]) -> None:
     given = ("abort", *KEY, "--reason", "x")
     out = called(capsys, given, said(rollout()), (200, rollout(commit=None)))[1]
-    assert "revert the change now: git revert COMMIT\n" in out
+    assert out.splitlines()[1:] == [
+        "undo the change in the source now",
+        "a server without the state of this roll-out serves the newest state of the source",
+    ]
+
+
+def test_a_roll_out_that_was_promoted_is_at_100_percent(capsys: pytest.CaptureFixture[str]) -> None:
+    done = said(rollout(status="done", stable=NEW, counts=None, deadline=None, reason="fine"))
+    row = called(capsys, ("list", "--all"), done)[1].splitlines()[1]
+    assert ["billing:prod:main", "done", "-", "100", "%", "-", NEW, "c0ffeec0ffee", "3", "m", "fine"] == row.split()
+
+    assert called(capsys, ("show", *KEY), done)[1].splitlines() == [
+        "billing:prod:main  done",
+        f"  target   {NEW} (commit c0ffeec0ffee, ada\\x1b)",
+        "  step     2 of 3 (5 %, 25 %, 100 %); all clients have the target",
+        "  needs    90 % applied within 300 s",
+        "  reason   fine",
+    ]
+
+
+def test_the_counts_name_only_instances_that_have_gone(capsys: pytest.CaptureFixture[str]) -> None:
+    out = called(capsys, ("show", *KEY), said(rollout(counts=COUNTS | {"gone": 0})))[1]
+    assert "  counts   8 named, 3 reached, 2 applied, 0 rejected, 1 silent\n" in out
 
 
 @pytest.mark.parametrize("status", ["waiting", "done"])

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from ..core.text import printable
@@ -23,6 +24,8 @@ from .server import Server, add_server_arguments, server_of
 
 PATH = "/api/v1/rollouts"
 _HEAD = ("KEY", "STATUS", "STEP", "SHARE", "APPLIED", "TARGET", "COMMIT", "SINCE", "REASON")
+# The status of a roll-out whose target all clients have.
+_ENDED = "done"
 _DONE = {"resume": "runs again", "abort": "is aborted", "promote": "is promoted"}
 
 
@@ -57,7 +60,8 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the roll-outs, or act on one."""
     if arguments.action == "list":
-        _print(arguments, *_read(server_of(arguments), {"all": "true"} if arguments.all else {}, _table))
+        query = {"all": "true"} if arguments.all else {}
+        _print(arguments, *_read(server_of(arguments), query, partial(_table, with_done=arguments.all)))
     elif arguments.action == "show":
         _print(arguments, *_read(server_of(arguments), _query(arguments), _details))
     else:
@@ -143,24 +147,30 @@ def _instances(count: int) -> str:
 def _outcome(act: str, rollout: Mapping[str, Any]) -> Iterator[str]:
     yield printable(f"the roll-out of {name_of(rollout)} to version {rollout['target']} {_DONE[act]}")
     if act == "abort":
-        yield printable(f"revert the change now: git revert {(rollout['commit'] or 'COMMIT')[:12]}")
-        yield "a server without the state of this roll-out serves the newest commit"
+        if rollout["commit"]:
+            yield printable(f"revert the change now: git revert {rollout['commit'][:12]}")
+            yield "a server without the state of this roll-out serves the newest commit"
+        else:
+            yield "undo the change in the source now"
+            yield "a server without the state of this roll-out serves the newest state of the source"
 
 
-def _table(rollouts: Sequence[Mapping[str, Any]], now: float) -> Iterator[str]:
+def _table(rollouts: Sequence[Mapping[str, Any]], now: float, with_done: bool) -> Iterator[str]:
     if rollouts:
         yield from aligned([_HEAD, *(_row(each, now) for each in rollouts)])
     else:
-        yield "there is no roll-out of a configuration that the token may read"
+        others = "" if with_done else "; --all also lists those that are done"
+        yield f"there is no roll-out of a configuration that the token may read{others}"
 
 
 def _row(rollout: Mapping[str, Any], now: float) -> tuple[str, ...]:
-    counts = rollout["counts"]
+    counts, is_done = rollout["counts"], rollout["status"] == _ENDED
     return (
         name_of(rollout),
         rollout["status"],
-        f"{rollout['step']}/{len(rollout['steps'])}",
-        f"{rollout['share']} %",
+        # A roll-out that was promoted is done before its last step, and yet all clients have its version.
+        "-" if is_done else f"{rollout['step']}/{len(rollout['steps'])}",
+        "100 %" if is_done else f"{rollout['share']} %",
         "-" if counts is None else f"{counts['applied']}/{counts['reached']}",
         rollout["target"],
         (rollout["commit"] or "-")[:12],
@@ -172,20 +182,26 @@ def _row(rollout: Mapping[str, Any], now: float) -> tuple[str, ...]:
 def _details(rollouts: Sequence[Mapping[str, Any]], now: float) -> Iterator[str]:
     for each in rollouts:
         counts = each["counts"]
+        is_done = each["status"] == _ENDED
         yield printable(f"{name_of(each)}  {each['status']}")
-        yield printable(f"  stable   {each['stable']}")
+        if not is_done:
+            yield printable(f"  stable   {each['stable']}")
         commit = f" (commit {each['commit'][:12]}, {each['author'] or 'unknown author'})" if each["commit"] else ""
         yield printable(f"  target   {each['target']}{commit}")
         steps = ", ".join(f"{int(share)} %" for share in each["steps"])
-        yield f"  step     {each['step']} of {len(each['steps'])} ({steps})"
+        end = "; all clients have the target" if is_done else ""
+        yield f"  step     {each['step']} of {len(each['steps'])} ({steps}){end}"
         yield f"  needs    {each['applied']} % applied within {each['within']:g} s"
         if counts is not None:
-            names = ("reached", "applied", "rejected", "silent", "gone")
-            yield f"  counts   {counts['named']} named, " + ", ".join(f"{counts[name]} {name}" for name in names)
+            names = ("named", "reached", "applied", "rejected", "silent")
+            # An instance that has gone counts as silent, too.
+            gone = f" ({counts['gone']} of them gone)" if counts["gone"] else ""
+            yield "  counts   " + ", ".join(f"{counts[name]} {name}" for name in names) + gone
             if counts["unanswered"]:
                 yield f"  unknown  {counts['unanswered']} workers or nodes haven't answered"
         if each["deadline"] is not None:
-            yield f"  ends in  {ago(datetime.fromisoformat(each['deadline']).timestamp() - now)}"
+            left = ago(datetime.fromisoformat(each["deadline"]).timestamp() - now)
+            yield f"  halts in {left}, unless the step is done by then"
         if each["reason"]:
             by = f" ({each['by']})" if each["by"] else ""
             yield printable(f"  reason   {each['reason']}{by}")
