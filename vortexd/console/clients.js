@@ -6,12 +6,15 @@ import { ask } from "./requests.js";
 import { forbidden, may, session } from "./session.js";
 
 export async function showClients() {
-  const parts = may("admin") ? await connections() : [forbidden("the list of connections", "admin")];
-  parts.splice(3, 0, ...(await applied()));
+  const counted = may("admin") || may("read") ? await ask("/api/v1/fleet?state=rejected&limit=200") : null;
+  const rolling = new Map((counted?.keys ?? []).filter((each) => each.target).map((each) => [keyOf(each), each.target]));
+  const parts = may("admin") ? await connections(rolling) : [forbidden("the list of connections", "admin")];
+  parts.splice(3, 0, ...(counted === null ? [forbidden("the list of acknowledgements", "read")] : fleet(counted)));
   replace("clients-body", ...parts);
 }
 
-async function connections() {
+/** Show the connections. `rolling` has the target of each key that is in a roll-out. */
+async function connections(rolling) {
   const found = await ask("/api/v1/connections?limit=200");
   const parts = [
     element("p", {}, `${found.total} ${found.total === 1 ? "connection" : "connections"}, ${found.parked} parked.`),
@@ -19,10 +22,8 @@ async function connections() {
     table(
       ["Key", "Version", "", "Connections"],
       found.versions.map((each) => {
-        const key = `${each.app}:${each.profile}:${each.label}`;
-        const newest = session.versions.get(key) ?? session.names.get(key) ?? undefined;
-        const isNewest = newest === undefined ? "" : newest === each.version ? element("span", { class: "good" }, "newest") : element("span", { class: "bad" }, "behind");
-        return [keyName(key), element("code", {}, short(each.version)), isNewest, each.connections];
+        const key = keyOf(each);
+        return [keyName(key), element("code", {}, short(each.version)), standing(key, each.version, rolling), each.connections];
       }),
     ),
   ];
@@ -31,7 +32,7 @@ async function connections() {
     table(
       ["Key", "Instance", "Peer", "Token", "Version", "Patterns", "State"],
       found.connections.map((each) => [
-        keyName(`${each.app}:${each.profile}:${each.label}`),
+        keyName(keyOf(each)),
         each.instance || "–",
         each.peer,
         each.principal || "–",
@@ -45,9 +46,17 @@ async function connections() {
   return parts;
 }
 
-async function applied() {
-  if (!may("admin") && !may("read")) return [forbidden("the list of acknowledgements", "read")];
-  return fleet(await ask("/api/v1/fleet?state=rejected&limit=200"));
+function keyOf({ app, profile, label }) {
+  return `${app}:${profile}:${label}`;
+}
+
+/** Say how a version stands to the newest one, or to the two versions of a roll-out. */
+function standing(key, version, rolling) {
+  if (rolling.get(key) === version) return element("span", { class: "good" }, "new, in a roll-out");
+  const newest = session.versions.get(key) ?? session.names.get(key) ?? undefined;
+  if (newest === undefined) return "";
+  if (newest !== version) return element("span", { class: "bad" }, "behind");
+  return element("span", { class: "good" }, rolling.has(key) ? "stable" : "newest");
 }
 
 /** Show which instances of each application have applied its version. */
@@ -57,8 +66,8 @@ function fleet({ keys, nodes }) {
   const states = ["applied", "rejected", "silent", "gone", ...(nodes ? ["away"] : [])];
   const hasRestarted = keys.some((each) => each.counts.before_restart);
   const rows = keys.map((each) => [
-    keyName(`${each.app}:${each.profile}:${each.label}`),
-    element("code", {}, short(each.version)),
+    keyName(keyOf(each)),
+    versionOf(each),
     each.percent === null ? "–" : `${each.percent} %`,
     ...states.map((state) => each.counts[state]),
     ...(hasRestarted ? [each.counts.before_restart ?? 0] : []),
@@ -72,6 +81,12 @@ function fleet({ keys, nodes }) {
     element("ul", {}, ...rejected),
     ...shown,
   ];
+}
+
+/** Show the version of a key, and the roll-out to another one. */
+function versionOf({ version, target, rollout }) {
+  const shown = element("code", {}, short(version));
+  return target ? element("span", {}, shown, " → ", element("code", {}, short(target)), ` (roll-out ${rollout})`) : shown;
 }
 
 /** Show the nodes of the cluster, and whose instances are counted. */
