@@ -206,7 +206,9 @@ async def test_a_body_that_is_no_act_is_refused(content: bytes) -> None:
 async def test_each_other_member_is_required(missing: str) -> None:
     async with shown(keeper := FakeKeeper(rollout())) as http:
         content = orjson.dumps({name: each for name, each in WANTED.items() if name != missing})
-        assert 400 == (await http.ask(PATH, "POST", content)).status
+        response = await http.ask(PATH, "POST", content)
+        assert 400 == response.status
+        assert b"act, application, profile, label and reason, and at most target in addition" in response.body
         assert [] == keeper.acts
 
 

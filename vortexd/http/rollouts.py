@@ -345,7 +345,9 @@ def _wanted(body: bytes) -> dict[str, Any]:
     if isinstance(said, dict):
         said = {"target": None} | said
     if not isinstance(said, dict) or said.keys() != {*_WANTED}:
-        raise RemoteError(f"the body must be a JSON object with {', '.join(_WANTED[:-1])} and {_WANTED[-1]}")
+        raise RemoteError(
+            "the body must be a JSON object with act, application, profile, label and reason, and at most target in addition"
+        )
     if not all(isinstance(said[name], str) for name in _WANTED if name != "target"):
         raise RemoteError("act, application, profile, label and reason must be texts")
     if said["act"] not in _ACTS:
