@@ -188,7 +188,7 @@ class ServerSettings:
     state_directory: str = setting(
         "",
         Rule("the path of a directory, or empty", is_path),
-        doc="The directory for mirrors of git repositories, for copies of good files (`remember`), and for what "
-        'instances have acknowledged. "" means '
+        doc="The directory for mirrors of git repositories, for copies of good files (`remember`), for what "
+        'instances have acknowledged, and for pins, roll-outs and the audit log. "" means '
         "$STATE_DIRECTORY, which systemd sets, else $XDG_STATE_HOME/vortexd, else ~/.local/state/vortexd.",
     )
