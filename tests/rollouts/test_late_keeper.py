@@ -83,6 +83,7 @@ def test_a_trailer_that_can_not_be_read_is_reported_once(tmp_path: Path) -> None
 
     assert [(each["event"], each["log_level"]) for each in logs] == [("roll-out trailer unusable", "warning")] * 2
     assert "'fast'" in logs[0]["reason"]
+    assert str(KEY) == logs[0]["key"]
 
 
 def test_without_a_directory_for_state_a_trailer_is_ignored_and_the_log_says_so_once() -> None:
@@ -93,6 +94,7 @@ def test_without_a_directory_for_state_a_trailer_is_ignored_and_the_log_says_so_
 
     assert [each["event"] for each in logs] == ["roll-out trailer ignored"]
     assert "server.state_directory" in logs[0]["reason"]
+    assert str(KEY) == logs[0]["key"]
 
 
 async def test_without_a_directory_for_state_no_key_has_a_roll_out() -> None:

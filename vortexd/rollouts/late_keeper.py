@@ -86,16 +86,16 @@ class LateRolloutKeeper:
         if not self._settings and not trailers:
             return None
         if self._directory is None:
-            self._report("", "roll-outs need a directory for state; set server.state_directory")
+            self._report("", key, "roll-outs need a directory for state; set server.state_directory")
             return None
         from .plan import with_trailers
 
         plan, unusable = with_trailers(self._rules().plan(key), trailers)
         for reason in unusable:
-            self._report(reason, reason)
+            self._report(reason, key, reason)
         return plan
 
-    def _report(self, name: str, reason: str) -> None:
+    def _report(self, name: str, key: Key, reason: str) -> None:
         if name in self._reported:
             return
         if len(self._reported) >= 100:
@@ -103,10 +103,18 @@ class LateRolloutKeeper:
         self._reported.add(name)
         if name:
             log.warning(
-                "roll-out trailer unusable", reason=reason, consequence="the steps 5, 25 and 100 % count for it"
+                "roll-out trailer unusable",
+                key=str(key),
+                reason=reason,
+                consequence="the steps 5, 25 and 100 % count in its place",
             )
         else:
-            log.warning("roll-out trailer ignored", reason=reason, consequence="all clients get the change at once")
+            log.warning(
+                "roll-out trailer ignored",
+                key=str(key),
+                reason=reason,
+                consequence="all clients get the change at once",
+            )
 
     def _rules(self) -> "Rules":
         if self._parsed is None:
