@@ -27,6 +27,7 @@ def names() -> set[str]:
     metrics.watch_connections(lambda: (1, 1))
     metrics.watch_event_streams(lambda: 1)
     metrics.watch_pins(lambda: (1, 7.0))
+    metrics.watch_rollouts(lambda: {"halted": 1})
     metrics.watch_fleet(lambda: {("other", "silent"): 1})
     version, publishing = ClusterVersion(1, "a", 1.0, "a"), ClusterPublishing(False, None, 1)
     metrics.watch_cluster(
