@@ -38,6 +38,8 @@ class RolloutSettings:
         "*",
         doc="The applications whose changes go out in steps, as patterns. A pattern may also have a profile and a label: "
         "`application:profile:label`.",
+        more="Name only applications whose instances connect with a name. If only clients without a name use a key, its "
+        "roll-out halts.",
     )
     steps: tuple[int, ...] = setting(
         (5, 25, 100),
