@@ -1,5 +1,6 @@
 """The endpoint of event streams: statuses, methods, and the headers for pages."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,9 +9,11 @@ import pytest
 import trio
 from structlog.testing import capture_logs
 
+from tests.console.node import VORTEX
 from tests.fakes import open_gate, timestamp
 from tests.http.serving import FakeReader
 from vortexd.auth import Admission
+from vortexd.core.broken_files import HEADER
 from vortexd.core.errors import RemoteError
 from vortexd.http.app import create_app
 from vortexd.http.endpoint import Response
@@ -142,9 +145,26 @@ async def test_only_a_listed_page_may_read(method: str) -> None:
     none = await asking.ask(method)
 
     assert PAGE.decode() == listed.headers["Access-Control-Allow-Origin"]
+    assert ("Access-Control-Expose-Headers" in listed.headers) is (method == "GET")
     assert 403 == other.status
     for each in (other, none):
         assert not [name for name in each.headers if name.startswith("Access-Control")]
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_a_page_may_read_the_headers_that_its_client_needs(method: str) -> None:
+    """These are the headers that vortex.js reads, and those of refusals in vortexd-api(7). A preflight never has the list."""
+    asking = Asking()
+    read = set(re.findall(r'headers\.get\("([\w-]+)"\)', VORTEX.read_text())) - {"Content-Type", "X-Vortex-Refused"}
+    made = await asking.ask(method, origin=PAGE)
+    asking.streams.refusal = RemoteError("the configuration can't be read", 500, {HEADER: '"a.yml"'})
+    refused = await asking.ask(method, origin=PAGE)
+
+    assert {"Retry-After"} == read
+    for each in (made, refused):
+        exposed = each.headers["Access-Control-Expose-Headers"]
+        assert "Retry-After, WWW-Authenticate, X-Connection-Id, X-Vortex-Broken" == exposed
+    assert '"a.yml"' == refused.headers[HEADER]
 
 
 async def test_a_browser_may_ask_before_without_a_token() -> None:
@@ -155,6 +175,16 @@ async def test_a_browser_may_ask_before_without_a_token() -> None:
     assert "GET" == made.headers["Access-Control-Allow-Methods"]
     assert "Authorization, Cache-Control, Last-Event-ID" == made.headers["Access-Control-Allow-Headers"]
     assert "GET, HEAD, OPTIONS" == (await asking.ask("OPTIONS")).headers["Allow"]
+
+
+def test_the_description_names_the_headers_of_a_stream() -> None:
+    described = Events.operations["/api/v1/events/{application}/{profile}"]["get"]["responses"]["200"]["headers"]
+
+    assert {
+        "X-Connection-Id": True,
+        "Access-Control-Allow-Origin": False,
+        "Access-Control-Expose-Headers": False,
+    } == {name: each["required"] for name, each in described.items()}
 
 
 async def test_modules_that_cannot_be_loaded_are_a_503() -> None:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, ClassVar
 import structlog
 
 from ..aio.late_import import LateImport
+from ..core.broken_files import HEADER as BROKEN
 from ..core.errors import RemoteError
 from .endpoint import Endpoint, Request, Response
-from .operation import APPLICATION, in_path, in_query, ok, operation
+from .operation import APPLICATION, CORS, in_path, in_query, ok, operation
 from .schemas import ANY_LABEL, PATTERN, PROFILES, TEXT, Operations
 
 if TYPE_CHECKING:
@@ -32,6 +33,11 @@ _PREFLIGHT = {
     "Access-Control-Allow-Headers": "Authorization, Cache-Control, Last-Event-ID",
     "Access-Control-Max-Age": "600",
 }
+_ALLOWED, _EXPOSED = CORS
+_CONNECTION_ID = "X-Connection-Id"
+# The headers of streams and refusals that vortex.js and other clients in pages read. Without this list, a browser hides them
+# from a page of another origin. It never hides Content-Type and Cache-Control.
+_READABLE = {_EXPOSED: ", ".join(("Retry-After", "WWW-Authenticate", _CONNECTION_ID, BROKEN))}
 _PARAMETERS = [
     APPLICATION,
     in_path("profile", PROFILES, "prod"),
@@ -47,7 +53,11 @@ _OPERATIONS: Operations = {
         "get": operation(
             "events",
             "Sends a snapshot and then every change as Server-Sent Events.",
-            ok("the stream; vortexd-api(7) describes its events", {_TYPE: {"type": "object"}}),
+            ok(
+                "the stream; vortexd-api(7) describes its events",
+                {_TYPE: {"type": "object"}},
+                *(_CONNECTION_ID, *CORS),
+            ),
             _PARAMETERS,
             (500, 503),
         ),
@@ -87,12 +97,13 @@ class Events(Endpoint):
         """See `Endpoint`."""
         origin = request.headers.get("Origin")
         cors = {"Vary": "Origin"}
+        is_preflight = request.method == "OPTIONS"
         if origin is not None and self._lists_origin(origin):
-            cors["Access-Control-Allow-Origin"] = origin
+            cors |= {_ALLOWED: origin} | ({} if is_preflight else _READABLE)
         try:
-            if request.method == "OPTIONS":
+            if is_preflight:
                 request.check()
-                allowed = _PREFLIGHT if "Access-Control-Allow-Origin" in cors else {"Allow": _PREFLIGHT["Allow"]}
+                allowed = _PREFLIGHT if _ALLOWED in cors else {"Allow": _PREFLIGHT["Allow"]}
                 return Response(204, content_type=None, headers=allowed | cors)
             return await self._open(request.admitted(), cors)
         except RemoteError as error:
@@ -112,4 +123,4 @@ class Events(Endpoint):
         if request.method == "HEAD":
             opened.abandon()
             return Response(content_type=None, headers=headers)
-        return Response(content_type=None, headers=headers | {"X-Connection-Id": opened.connection_id}, stream=opened)
+        return Response(content_type=None, headers=headers | {_CONNECTION_ID: opened.connection_id}, stream=opened)

@@ -14,7 +14,9 @@ TEXT_TYPE = "text/plain"
 CONDITIONS = (HELD_BACK, PINNED)
 # Headers of a response while a source is stale, and while the key reads broken files; and those above.
 SOMETIMES = ("X-Vortex-Stale", HEADER, *CONDITIONS)
-_OPTIONAL_HEADERS = frozenset([*SOMETIMES, WITHOUT_FILES])
+# Headers of a response to a page whose origin is listed.
+CORS = ("Access-Control-Allow-Origin", "Access-Control-Expose-Headers")
+_OPTIONAL_HEADERS = frozenset([*SOMETIMES, WITHOUT_FILES, *CORS])
 ERRORS = {
     400: "a name, parameter or header isn't valid",
     401: "a valid token is required",
