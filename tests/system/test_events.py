@@ -6,19 +6,22 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+import trio
 
 from tests.certificates import make
 from vortexd.auth.tokens import digest_of
 
 from .process import Server
-from .test_proxies import free_port, program
+from .test_proxies import CLIENT, SNIPPETS, Front, free_port, front, program, running, wait_ready
+
+__all__ = ["front"]
 
 SETTINGS = """
 [server]
@@ -154,49 +157,78 @@ def test_streams_over_tls(source: Path, option: str) -> None:
             assert 0 == stream.ended()
 
 
-@pytest.mark.parametrize("name", ["nginx", "haproxy"])
-def test_a_proxy_with_its_default_buffering_passes_each_event_on(source: Path, tmp_path: Path, name: str) -> None:
-    binary = program(name, name)
+def nginx(directory: Path, port: int, upstream: int) -> list[str]:
+    binary = program("nginx", "nginx-light")
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    file = directory / "nginx.conf"
+    file.write_text(
+        f"daemon off; pid {directory}/pid; error_log stderr; events {{}} http {{ access_log off;"
+        + "".join(f"{kind}_temp_path {directory}/{kind};" for kind in kinds)
+        + f"server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass http://127.0.0.1:{upstream}; }} }} }}"
+    )
+    return [binary, "-p", str(directory), "-c", str(file)]
+
+
+def haproxy(directory: Path, port: int, upstream: int) -> list[str]:
+    binary = program("haproxy", "haproxy")
+    file = directory / "haproxy.cfg"
+    file.write_text(
+        "defaults\n mode http\n timeout connect 5s\n timeout client 60s\n timeout server 60s\n"
+        f"frontend f\n bind 127.0.0.1:{port}\n default_backend b\nbackend b\n server s 127.0.0.1:{upstream}\n"
+    )
+    return [binary, "-db", "-f", str(file)]
+
+
+def caddy(directory: Path, port: int, upstream: int, more: str = "", options: str = "") -> list[str]:
+    binary = program("caddy", "caddy")
+    file = directory / "Caddyfile"
+    file.write_text(
+        f"{{\n admin off\n auto_https off\n storage file_system {directory}\n}}\n"
+        f"http://127.0.0.1:{port} {{\n{more}\n reverse_proxy 127.0.0.1:{upstream} {{\n {options}\n }}\n}}\n"
+    )
+    return [binary, "run", "--config", str(file), "--adapter", "caddyfile"]
+
+
+def caddy_that_buffers(directory: Path, port: int, upstream: int) -> list[str]:
+    """It flushes other responses only once a minute."""
+    return caddy(directory, port, upstream, options="flush_interval 60s")
+
+
+def caddy_that_compresses(directory: Path, port: int, upstream: int) -> list[str]:
+    """It compresses with the lines of conf/proxies/Caddyfile, which are a comment there."""
+    lines = re.findall(r"^\t# ((?:@compressed|encode) .*)$", (SNIPPETS / "Caddyfile").read_text(), re.MULTILINE)
+    assert 2 == len(lines)
+    return caddy(directory, port, upstream, "\n".join(lines))
+
+
+@pytest.mark.parametrize("proxy", [nginx, haproxy, caddy, caddy_that_buffers, caddy_that_compresses])
+def test_a_proxy_with_its_default_buffering_passes_each_event_on(
+    source: Path, tmp_path: Path, proxy: Callable[[Path, int, int], list[str]]
+) -> None:
+    """The client accepts compressed responses, as a browser does."""
     port = free_port()
-    with serving(source) as server:
-        file = tmp_path / f"{name}.conf"
-        if name == "nginx":
-            file.write_text(
-                f"daemon off; pid {tmp_path}/pid; error_log stderr; events {{}} http {{ access_log off;"
-                + "".join(
-                    f"{kind}_temp_path {tmp_path}/{kind};"
-                    for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-                )
-                + f"server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass http://127.0.0.1:{server.port}; }} }} }}"
-            )
-            command = [binary, "-p", str(tmp_path), "-c", str(file)]
-        else:
-            file.write_text(
-                "defaults\n mode http\n timeout connect 5s\n timeout client 60s\n timeout server 60s\n"
-                f"frontend f\n bind 127.0.0.1:{port}\n default_backend b\nbackend b\n server s 127.0.0.1:{server.port}\n"
-            )
-            command = [binary, "-db", "-f", str(file)]
-        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as proxy:
-            try:
-                wait_open(port)
-                with Stream(f"http://127.0.0.1:{port}{_PATH}") as stream:
-                    stream.wait("config_snapshot")
-                    for number in range(1, 4):
-                        changed(stream, source, number)
-            finally:
-                proxy.terminate()
-                proxy.wait(10)
+    with serving(source) as server, running(proxy(tmp_path, port, server.port), port, tmp_path):
+        with Stream(f"http://127.0.0.1:{port}{_PATH}", "--compressed") as stream:
+            stream.wait("config_snapshot")
+            for number in range(1, 4):
+                changed(stream, source, number)
+        if proxy is caddy_that_compresses:
+            command = ["curl", "-sSi", "--compressed", "--max-time", "10", f"http://127.0.0.1:{port}/openapi.json"]
+            shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout
+            assert "Content-Encoding: gzip" in shown.split("\n\n")[0]
 
 
-def wait_open(port: int) -> None:
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            return
-        except OSError:
-            time.sleep(0.02)
-    raise AssertionError(f"nothing listens on {port}")
+@pytest.mark.parametrize("option", ["--http1.1", "--http2"])
+def test_a_proxy_with_our_configuration_passes_each_event_on(front: Front, tmp_path: Path, option: str) -> None:
+    """Each proxy of conf/proxies, with TLS. A client of HTTP/2 gets it if the proxy offers it."""
+    trio.run(wait_ready, front)
+    tls = [option, "--compressed", "--cacert", str(tmp_path / "localhost.crt"), "--interface", CLIENT]
+    token = ["-H", f"Authorization: Bearer {front.token}"]
+    with Stream(f"https://localhost:{front.port}{_PATH}", *tls, *token) as stream:
+        stream.wait("config_snapshot")
+        for number in range(1, 4):
+            front.repository.commit({"billing.yml": f"number: {number}\nfiller: {'x' * 300}\n"})
+            stream.wait("config_change", diff=[{"op": "replace", "path": "/number", "value": number}])
 
 
 def test_a_stop_ends_each_stream_with_an_announcement(source: Path) -> None:
