@@ -444,6 +444,34 @@ async def test_a_client_that_is_ahead_of_this_server_is_sent_on(autojump_clock: 
         await wire.close()
 
 
+@pytest.mark.parametrize("is_of_it", [True, False], ids=["of the id's version", "of another version"])
+async def test_a_client_with_patterns_that_is_ahead_is_sent_on(autojump_clock: MockClock, is_of_it: bool) -> None:
+    """The id of the last event names the version. The generation in the query counts only for that version."""
+    async with trio.open_nursery() as nursery:
+        wire = Streams(nursery)
+        client = await wire.stream("pattern=billing:*")
+        first = await client.begun()
+        await client.event("subscribed")
+        last = (await client.event("config_snapshot")).name
+        version = wire.publish(1)
+        wire.line.level = trio.Event()
+        had = first.data["version"] if is_of_it else version
+        query = f"pattern=billing:*&last_version={had}&generation=e.7"
+        client = await wire.stream(query, last)
+        if is_of_it:
+            await client.head()
+            await client.next()
+            assert "another server has a newer state" == (await client.event("connection_closing")).data["reason"]
+            assert [] == await client.rest()
+            client = await wire.stream(query + "&sent_on=1", last)
+            await client.begun("config_snapshot")
+        else:
+            assert version == (await client.begun("config_change")).data["new_version"]
+            others = [await client.next() for _ in range(2)]
+            assert {"subscribed", "in_sync"} == {each.kind for each in others if each is not None}
+        await wire.close()
+
+
 async def test_a_parked_stream_that_is_lost_is_ended_by_the_next_write(
     autojump_clock: MockClock, parking: Streams
 ) -> None:

@@ -2,7 +2,7 @@ import pytest
 
 from vortexd.core.generation import Generation
 from vortexd.core.patterns import parse_pattern
-from vortexd.realtime.events.target import EventsTarget, parse_events_target
+from vortexd.realtime.events.target import EventsTarget, at, parse_events_target
 from vortexd.realtime.handshake import Refusal
 
 GENERATION = Generation.parse("e.7")
@@ -86,14 +86,10 @@ def test_an_id_of_another_form_is_no_version(length: int, is_known: bool) -> Non
     assert found.cursor is None
 
 
-def test_with_patterns_the_id_is_a_cursor_and_no_version() -> None:
-    found = parse("pattern=b*&last_version=v", "cursor")
-
-    assert ("cursor", None) == (found.cursor, found.target.last_version)
-    assert (None, "v") == (
-        parse("pattern=b*&last_version=v").cursor,
-        parse("pattern=b*&last_version=v").target.last_version,
-    )
+def test_with_patterns_the_id_is_a_cursor_and_the_target_is_that_of_the_query() -> None:
+    query = "pattern=b*&last_version=v&generation=" + str(GENERATION)
+    for found, cursor in ((parse(query, "cursor"), "cursor"), (parse(query), None)):
+        assert (cursor, "v", GENERATION) == (found.cursor, found.target.last_version, found.target.generation)
 
 
 def test_a_generation_belongs_to_the_version_in_the_query() -> None:
@@ -101,3 +97,13 @@ def test_a_generation_belongs_to_the_version_in_the_query() -> None:
 
     assert GENERATION == parse(query).target.generation == parse(query, "v").target.generation
     assert parse(query, "w").target.generation is None
+    assert parse(query, "v" * 65).target.generation is None
+    assert parse("generation=" + str(GENERATION), "w").target.generation is None
+
+
+@pytest.mark.parametrize(("version", "generation"), [("v", GENERATION), ("w", None), (None, None)])
+def test_so_it_does_for_a_version_that_a_cursor_names(version: str | None, generation: Generation | None) -> None:
+    found = at(parse("pattern=b*&last_version=v&sent_on=1&generation=" + str(GENERATION), "cursor").target, version)
+
+    assert (version, generation) == (found.last_version, found.generation)
+    assert found.is_sent_on

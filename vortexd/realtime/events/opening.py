@@ -26,7 +26,7 @@ from ..server import WebSocketServer
 from .cursor import Cursors, Resumed
 from .form import EventForm, owner_of_cursor
 from .secrets import EventSecrets
-from .target import parse_events_target
+from .target import at, parse_events_target
 
 _ROUTE = "/api/v1/events/{application}/{profile}"
 # The milliseconds after which a client reconnects if the stream has ended: at least, and at most.
@@ -73,7 +73,7 @@ class EventStreams:
                 if asked.cursor is not None:
                     read = self._cursors.read(owner_of_cursor(key, asked.patterns, owner), asked.cursor)
                     resumed = Resumed({}) if read is None else read
-                    target = attrs.evolve(target, last_version=resumed.version_of(key))
+                    target = at(target, resumed.version_of(key))
                     version_of = resumed.version_of
         except BaseException:
             opener.release(key)

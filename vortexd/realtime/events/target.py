@@ -20,7 +20,8 @@ class EventsTarget:
     """The parsed path, query and header.
 
     Attributes:
-        target: As of a WebSocket handshake. `last_version` is the id of the last event if the request has one.
+        target: As of a WebSocket handshake. `last_version` is the id of the last event if the request has one. But if there is
+            a cursor, this is the target without it; see `at`.
         patterns: The patterns to subscribe to, each once.
         cursor: The id of the last event if there are patterns, or None. It may be any text.
     """
@@ -57,12 +58,20 @@ def parse_events_target(segments: Sequence[str], query: str, header: str | None,
         raise Refusal(error.status, error.reason) from None
     if last is None:
         return EventsTarget(target, patterns, None)
-    # The generation in the query belongs to the version in the query. An id of another form is an unknown version.
-    version = last if not patterns and len(last) <= MAX_VERSION_LENGTH else None
+    if patterns:
+        return EventsTarget(target, patterns, last)
+    # An id of another form is an unknown version.
+    return EventsTarget(at(target, last if len(last) <= MAX_VERSION_LENGTH else None), patterns, None)
+
+
+def at(target: Target, version: str | None) -> Target:
+    """Return the target of a client that has this version of its main key, because the id of its last event says so.
+
+    The generation in the query belongs to the version in the query. A browser repeats both when it reconnects, although it
+    has a newer version then.
+    """
     generation = target.generation if version == target.last_version else None
-    return EventsTarget(
-        attrs.evolve(target, last_version=version, generation=generation), patterns, last if patterns else None
-    )
+    return attrs.evolve(target, last_version=version, generation=generation)
 
 
 def _split(query: str) -> tuple[list[str], str]:
