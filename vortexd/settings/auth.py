@@ -35,7 +35,8 @@ class AuthSettings:
     )
     origins: tuple[str, ...] = setting(
         (),
-        doc='Origins of web pages that may connect, such as `https://config.example.com`. "null" is the origin '
+        doc="Origins of web pages that may connect and read event streams, such as `https://config.example.com`. "
+        '"null" is the origin '
         'of pages in files (file://) and in sandboxed frames. Any page can open such a frame, so "null" '
         "lets every page connect. List it only if clients need a token.",
     )
@@ -64,7 +65,7 @@ class AuthSettings:
         0,
         0,
         1_000_000,
-        doc="The number of WebSocket connections with one token. Beyond it vortexd answers 429. 0 means no limit.",
+        doc="The number of WebSockets and event streams with one token. Beyond it vortexd answers 429. 0 means no limit.",
     )
 
     @property

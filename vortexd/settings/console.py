@@ -11,7 +11,7 @@ class ConsoleSettings:
 
     enabled: bool = setting(
         True,
-        doc="Serve the console, and allow its pages to open WebSockets. If a proxy in front has another name or "
-        "its own TLS, add the origin that browsers see to `auth.origins`.",
+        doc="Serve the console, and allow its pages to open WebSockets and event streams. If a proxy in front has "
+        "another name or its own TLS, add the origin that browsers see to `auth.origins`.",
         restart=True,
     )

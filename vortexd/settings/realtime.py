@@ -1,4 +1,4 @@
-"""[realtime] of vortexd.toml. The WebSocket side."""
+"""[realtime] of vortexd.toml. WebSockets and event streams."""
 
 import math
 
@@ -13,7 +13,11 @@ class RealtimeSettings:
 
     heartbeat_interval: float = seconds(30.0, 0.1, doc="Seconds between heartbeats.")
     heartbeat_timeout: float = seconds(
-        10.0, 0.1, doc="Seconds after a heartbeat without an answer until vortexd closes the connection."
+        10.0,
+        0.1,
+        doc="Seconds after a heartbeat without an answer until vortexd closes the WebSocket. The client of an event stream "
+        "does not answer heartbeats. Over HTTP/1.1, TCP ends the stream if the client acknowledges no bytes for this "
+        "time, or for `write_timeout` if that is longer.",
     )
     queue_messages: int = whole(
         64, 1, 1_000_000, doc="The number of messages that may wait for one client before it counts as lagging."
@@ -26,11 +30,18 @@ class RealtimeSettings:
     )
     write_timeout: float = seconds(
         10.0,
-        doc="Seconds that one write to a WebSocket may wait for a client that does not read. Then vortexd "
-        "closes the connection.",
+        doc="Seconds that one write to a WebSocket or an event stream may wait for a client that does not read. Then "
+        "vortexd closes the connection, or the stream in HTTP/2.",
     )
-    close_timeout: float = seconds(5.0, doc="Seconds that the closing handshake may take.")
-    message_bytes: int = whole(65_536, 125, 268_435_456, doc="The size of one inbound message, in bytes.")
+    close_timeout: float = seconds(
+        5.0, doc="Seconds that the closing handshake, or the end of an event stream, may take."
+    )
+    message_bytes: int = whole(
+        65_536,
+        125,
+        268_435_456,
+        doc="The size of one inbound message, in bytes. The clients of event streams send none.",
+    )
     message_fragments: int = whole(64, 1, 1_000_000, doc="The number of frames of one inbound message.")
     message_timeout: float = seconds(10.0, doc="Seconds from the first to the last frame of one inbound message.")
     message_depth: int = whole(32, 2, 500, doc="The nesting of one inbound message.")
@@ -76,7 +87,7 @@ class RealtimeSettings:
         SECONDS_OR_NEVER,
         doc="Seconds without activity after which a connection is parked: it then has no tasks and takes less "
         'than 1 KB. New connections are parked at once. "never" keeps the tasks of all connections. Clients '
-        "see no difference.",
+        "see no difference. Event streams over HTTP/2 are never parked.",
     )
 
     @property

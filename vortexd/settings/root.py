@@ -48,7 +48,8 @@ class Settings:
         factory=TlsSettings,
         metadata=described(
             doc="TLS for all TCP addresses. Without a certificate, vortexd speaks plain HTTP.",
-            more="With a certificate, HTTP clients choose HTTP/2 or HTTP/1.1 by ALPN. WebSockets use HTTP/1.1.",
+            more="With a certificate, HTTP clients choose HTTP/2 or HTTP/1.1 by ALPN. WebSockets use HTTP/1.1; "
+            "event streams use either.",
         ),
     )
     auth: AuthSettings = attrs.field(
@@ -87,7 +88,9 @@ class Settings:
             doc="The former versions of each configuration that vortexd keeps, for clients that reconnect."
         ),
     )
-    realtime: RealtimeSettings = attrs.field(factory=RealtimeSettings, metadata=described(doc="The WebSocket side."))
+    realtime: RealtimeSettings = attrs.field(
+        factory=RealtimeSettings, metadata=described(doc="WebSockets and event streams.")
+    )
     fleet: FleetSettings = attrs.field(
         factory=FleetSettings,
         metadata=described(

@@ -111,10 +111,11 @@ class ServerSettings:
         0,
         1_000_000,
         doc="The number of connections, WebSocket and HTTP together. 0 means as many as RLIMIT_NOFILE allows, "
-        "less a reserve of 256. When the limit is reached, vortexd closes the connection that has waited "
+        "less a reserve of 256. Each event stream over HTTP/2 counts as a connection. "
+        "When the limit is reached, vortexd closes the connection that has waited "
         "longest for its client. It chooses among connections with an unfinished request, and then among "
-        "HTTP connections that are idle between two requests. It never closes a WebSocket to make room. If "
-        "there is nothing to close, it answers new connections with 503.",
+        "HTTP connections that are idle between two requests. It never closes a WebSocket or an event stream "
+        "to make room. If there is nothing to close, it answers new connections with 503.",
         more='See "SILENT CONNECTIONS" in vortexd-operations(7).',
     )
     connections_per_address: int = whole(
@@ -122,9 +123,9 @@ class ServerSettings:
         0,
         1_000_000,
         doc="The number of open connections from one address, WebSocket and HTTP together. Beyond it vortexd "
-        "answers 429. 0 means no limit. Proxies in `trusted_proxies` have no limit. A WebSocket through "
-        "such a proxy counts for the client that the proxy names. With `proxy_protocol` every connection "
-        "does. Without it, HTTP connections of a proxy count for nobody.",
+        "answers 429. 0 means no limit. Proxies in `trusted_proxies` have no limit. A WebSocket or an event "
+        "stream through such a proxy counts for the client that the proxy names. With `proxy_protocol` every "
+        "connection does. Without it, other HTTP connections of a proxy count for nobody.",
     )
     trusted_proxies: tuple[str, ...] = texts(
         "an address, a network or unix",
@@ -176,7 +177,8 @@ class ServerSettings:
     write_timeout: float = seconds(
         10.0,
         doc="Seconds that one write to an HTTP connection may wait for a client that does not read. Then "
-        "vortexd closes the connection. For WebSockets `realtime.write_timeout` counts.",
+        "vortexd closes the connection. For WebSockets and event streams `realtime.write_timeout` counts; for "
+        "event streams over HTTP/2, both count.",
     )
     drain_timeout: float = seconds(
         25.0,
