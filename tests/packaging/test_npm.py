@@ -1,4 +1,4 @@
-"""The package for npm: vortex.js, unchanged, with types that agree with it. tests/system/test_npm_package.py runs the programs of its README."""
+"""The package for npm: vortex.js, unchanged, with types that agree with it. tests/system/test_vortex_js_proxies.py runs the programs of its README."""
 
 import json
 import re
