@@ -5,7 +5,7 @@ never changes.
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import attrs
 from wsproto import WSConnection
@@ -21,6 +21,9 @@ from ..settings.realtime import RealtimeSettings
 from .forms import PLAIN, Form
 from .quota import PatternOwner
 from .reports import Counters as ReportCounters
+
+if TYPE_CHECKING:
+    from .events.cursor import Resumed
 
 # The wsproto connection: from its handshake on, or for a woken connection, without the handshake.
 WebSocket: TypeAlias = WSConnection | _OpenConnection
@@ -102,13 +105,17 @@ class Wanted:
 
     Attributes:
         patterns: The patterns to subscribe to.
-        version_of: Returns the version of a key that the client claims to have, or None.
+        resumed: The versions that the client claims to have by the id of its last event, or None.
         has_spoken: Whether the client has already sent bytes after its request.
     """
 
     patterns: tuple[Pattern, ...] = ()
-    version_of: Callable[[Key], str | None] = lambda _: None
+    resumed: "Resumed | None" = None
     has_spoken: bool = False
+
+    def version_of(self, key: Key) -> str | None:
+        """Return the version of a key that the client claims to have, or None."""
+        return self.resumed.version_of(key) if self.resumed is not None else None
 
 
 NOTHING_MORE = Wanted()

@@ -26,7 +26,7 @@ from ..protocol import messages
 from ..protocol.close import CloseReason
 from . import closing
 from .chain import Chain, QuietChain, Reply
-from .client import Client, Counters, Keys, WebSocket
+from .client import Client, Counters, Keys, Wanted, WebSocket
 from .commands import Commands
 from .framing import Compressor
 from .heartbeat import Heartbeat
@@ -105,6 +105,8 @@ class Connection:
         self._commands = Commands(
             *(self, client, session, chain, self._writer.reply, keys, counters, reports, quota, timestamp)
         )
+        # The versions that an event stream has resumed with, until the client is subscribed to its patterns.
+        self._resumed = client.wanted.resumed
         self._reader = self._open_reader(fair_queue)
 
     def _open_reader(self, fair_queue: FairQueue) -> "Reader | EventReader":
@@ -112,7 +114,7 @@ class Connection:
         if events is not None:
             wanted = client.wanted
             self._session.restore(wanted.patterns)
-            subscribe = partial(self._commands.subscribe, wanted) if wanted.patterns else None
+            subscribe = partial(self._subscribe, wanted) if wanted.patterns else None
             return events.reader(self._stream, counters, subscribe, has_spoken=wanted.has_spoken)
         assert self._websocket is not None  # only event streams have none
         return Reader(
@@ -122,12 +124,21 @@ class Connection:
             self._writer.reply,
         )
 
+    async def _subscribe(self, wanted: Wanted) -> None:
+        await self._commands.subscribe(wanted)
+        self._resumed = None
+
     def _cursor(self) -> bytes | None:
-        """Make the id of an event for a client with patterns: its versions after everything that was taken. Else return None."""
+        """Make the id of an event for a client with patterns: its versions after everything that was taken. Else return None.
+
+        While the chain doesn't know the keys of the patterns, the client still has the versions that it has resumed with.
+        """
         client, events = self._client, self._client.form.events
         if events is None or not self._session.patterns:
             return None
-        return events.cursor(client.key, self._session.patterns, client.owner, self._chain.versions)
+        return events.cursor(
+            client.key, self._session.patterns, client.owner, self._chain.versions, resumed=self._resumed
+        )
 
     # The parking lot.
 

@@ -63,6 +63,27 @@ def test_the_longest_cursor_has_the_limit_and_a_longer_one_is_none() -> None:
     assert b"" == cursors().make(OWNER, versions)
 
 
+def test_a_cursor_carries_the_versions_that_a_client_has_resumed_with() -> None:
+    """The versions that are known now take precedence, also if a key has been removed."""
+    third = Key("shop", "dev", "main")
+    had = cursors().read(OWNER, cursors().make(OWNER, VERSIONS | {third: "1" * 16}).decode())
+    made = cursors().make(OWNER, {KEY: "2" * 16, third: None}, had)
+    found = cursors().read(OWNER, made.decode())
+
+    assert found is not None
+    assert ["2" * 16, VERSIONS[OTHER], None] == [found.version_of(each) for each in (KEY, OTHER, third)]
+    assert made == cursors().make(OWNER, {KEY: "2" * 16, OTHER: VERSIONS[OTHER]})
+
+
+def test_a_cursor_with_carried_versions_has_the_same_limit() -> None:
+    versions: dict[Key, str | None] = {Key(f"a{number}", "dev", "main"): "0" * 16 for number in range(217)}
+    had = cursors().read(OWNER, cursors().make(OWNER, versions).decode())
+
+    assert 4_091 == len(cursors().make(OWNER, {KEY: "0" * 16}, had))
+    assert b"" == cursors().make(OWNER, VERSIONS, had)
+    assert b"" == cursors().make(OWNER, {KEY: "1"}, had)
+
+
 @pytest.mark.parametrize(
     "other",
     [

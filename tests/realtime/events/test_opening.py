@@ -289,6 +289,46 @@ async def test_a_cursor_resumes_each_key(autojump_clock: MockClock, wire: Stream
     assert "billing" == (await client.event("in_sync")).data["app"]
 
 
+async def test_a_stream_that_ends_before_it_has_subscribed_keeps_the_versions_of_the_patterns(
+    autojump_clock: MockClock, wire: Streams
+) -> None:
+    client = await wire.stream("pattern=billing:*")
+    await client.begun()
+    await client.event("subscribed")
+    last = (await client.event("config_snapshot")).name
+    version = wire.publish(1)
+    wire.line.entrance = trio.Event()
+    client = await wire.stream("pattern=billing:*", last)
+    last = (await client.begun("config_change")).name
+    await client.stream.aclose()
+
+    wire.line.entrance = None
+    client = await wire.stream("pattern=billing:*", last)
+    assert version == (await client.begun("in_sync")).data["version"]
+    await client.event("subscribed")
+    assert "billing" == (await client.event("in_sync")).data["app"]
+
+
+async def test_a_key_that_is_gone_is_not_carried_after_the_subscription(
+    autojump_clock: MockClock, wire: Streams
+) -> None:
+    client = await wire.stream("pattern=billing:*")
+    await client.begun()
+    await client.event("subscribed")
+    last = (await client.event("config_snapshot")).name
+    assert last is not None
+    wire.line.publish(None, BILLING)
+    wire.line.registry.vanish(BILLING)
+    client = await wire.stream("pattern=billing:*", last)
+    await client.begun("in_sync")
+    await client.event("subscribed")
+    await wait_all_tasks_blocked()
+    wire.publish(1)
+    name = (await client.event("config_change")).name
+    assert name is not None
+    assert len(name) < len(last)
+
+
 @pytest.mark.parametrize("last", ["x", "", "A" * 40, "ä", "A" * 5_000])
 async def test_an_invalid_cursor_begins_with_snapshots(autojump_clock: MockClock, wire: Streams, last: str) -> None:
     client = await wire.stream("pattern=billing:*", last)

@@ -9,7 +9,7 @@ import base64
 import binascii
 import hashlib
 import hmac
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 
 import attrs
@@ -61,6 +61,11 @@ class Resumed:
         """Return the version of a key, or None if the client has none."""
         return self._versions.get(_digest(key))
 
+    def entries_without(self, keys: Iterable[Key]) -> Iterator[bytes]:
+        """Return the entries of a cursor, except those of some keys."""
+        named = set(map(_digest, keys))
+        return (digest + bytes.fromhex(version) for digest, version in self._versions.items() if digest not in named)
+
 
 class Cursors:
     """Makes and checks cursors.
@@ -73,10 +78,16 @@ class Cursors:
     def __init__(self, secrets: Callable[[], Sequence[bytes]]) -> None:
         self._secrets = secrets
 
-    def make(self, owner: Owner, versions: Mapping[Key, str | None]) -> bytes:
-        """Make the cursor of a client with these versions. It is empty if it would be too long."""
+    def make(self, owner: Owner, versions: Mapping[Key, str | None], resumed: Resumed | None = None) -> bytes:
+        """Make the cursor of a client with these versions. It is empty if it would be too long.
+
+        Args:
+            resumed: The versions that the client has of the keys that `versions` doesn't name, or None.
+        """
         entries = _encode(versions.items()) if len(versions) <= _MOST_ENTRIES else None
-        if entries is None:
+        if entries is not None and resumed is not None:
+            entries += b"".join(resumed.entries_without(versions))
+        if entries is None or len(entries) > _MOST_ENTRIES * _ENTRY_BYTES:
             return b""
         return base64.urlsafe_b64encode(_mac(self._secrets()[0], owner, entries) + entries).rstrip(b"=")
 

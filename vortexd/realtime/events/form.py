@@ -18,7 +18,7 @@ from ...protocol.events import HEARTBEAT, LAST_CHUNK, chunk, event
 from ...protocol.messages import kind_of
 from ..client import Counters
 from ..quota import PatternOwner
-from .cursor import Cursors, Owner
+from .cursor import Cursors, Owner, Resumed
 from .ending import end
 from .input import EventReader
 
@@ -101,10 +101,16 @@ class EventForm:
         return self._event(delivery.payload, delivery.kind, name)
 
     def cursor(
-        self, key: Key, patterns: Sequence[Pattern], owner: PatternOwner, versions: Mapping[Key, str | None]
+        self,
+        key: Key,
+        patterns: Sequence[Pattern],
+        owner: PatternOwner,
+        versions: Mapping[Key, str | None],
+        *,
+        resumed: Resumed | None = None,
     ) -> bytes:
-        """Make the cursor of a client with these versions."""
-        return self._cursors.make(owner_of_cursor(key, patterns, owner), versions)
+        """Make the cursor of a client with these versions; see `Cursors.make`."""
+        return self._cursors.make(owner_of_cursor(key, patterns, owner), versions, resumed)
 
     def for_parked(self, parked: "Parked", deliveries: Sequence[Delivery]) -> list[bytes]:
         """Return the events of deliveries that follow one another, for a parked client with several keys."""

@@ -6,7 +6,7 @@ then calls `Opened.serve`. From there on, an event stream is served as a WebSock
 
 import math
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from random import Random
 from uuid import uuid4
 
@@ -65,25 +65,23 @@ class EventStreams:
         if asked.patterns:
             await self._secrets.load()
         key = await opener.hold(admission, asked.target, _ROUTE)
-        target, version_of = asked.target, Wanted().version_of
+        target, resumed = asked.target, None
         try:
             if asked.patterns:
                 owner = owner_of(admission, host)
                 _check_patterns(admission, asked.patterns, owner, self._server.quota)
                 if asked.cursor is not None:
-                    read = self._cursors.read(owner_of_cursor(key, asked.patterns, owner), asked.cursor)
-                    resumed = Resumed({}) if read is None else read
-                    target = at(target, resumed.version_of(key))
-                    version_of = resumed.version_of
+                    resumed = self._cursors.read(owner_of_cursor(key, asked.patterns, owner), asked.cursor)
+                    target = at(target, None if resumed is None else resumed.version_of(key))
         except BaseException:
             opener.release(key)
             raise
-        return Opened(self, target, key, admission, host, asked.patterns, version_of)
+        return Opened(self, target, key, admission, host, asked.patterns, resumed)
 
     def begin(self, opened: "Opened", head: bytes, form: EventForm, *, has_spoken: bool) -> Client:
         """Make the client of a stream whose response begins now."""
         answer = head + form.wrap(retry(self._random.randint(*_RETRY_MS)))
-        more = Wanted(opened.patterns, opened.version_of, has_spoken)
+        more = Wanted(opened.patterns, opened.resumed, has_spoken)
         seen = opened.target, opened.key, opened.admission, opened.connection_id, opened.host
         return self._server.opener.client(*seen, answer, form, has_hello=True, more=more)
 
@@ -105,7 +103,7 @@ class Opened:
     Attributes:
         target: The parsed request.
         host: The address of the client, or "" for a Unix socket.
-        patterns, version_of: As in `Wanted`.
+        patterns, resumed: As in `Wanted`.
         connection_id: A UUID.
     """
 
@@ -115,7 +113,7 @@ class Opened:
     admission: Admission
     host: str
     patterns: tuple[Pattern, ...]
-    version_of: Callable[[Key], str | None]
+    resumed: Resumed | None
     connection_id: str = attrs.field(factory=lambda: str(uuid4()))
 
     async def serve(
