@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import attrs
@@ -210,6 +211,9 @@ async def test_a_request_with_a_body_is_refused() -> None:
 
         async def wait_gone(self) -> None:
             await trio.sleep_forever()
+
+        def waiting(self) -> AbstractContextManager[None]:
+            raise NotImplementedError
 
     head = RequestHead("GET", PATH, "", [(b"host", b"localhost"), (b"content-length", b"1")], Sender())
     made = await asking.app.respond(head, Body())

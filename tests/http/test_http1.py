@@ -456,10 +456,10 @@ async def test_an_absolute_target_is_handed_over_in_origin_form(connection: Conn
     assert Unanswered(expected, is_websocket=True) == found
 
 
-async def test_a_request_without_a_body_is_over_although_the_peer_stays() -> None:
+async def test_a_request_without_a_body_is_over_although_the_peer_stays(connection: Connection) -> None:
     """The application may wait until the peer has gone. A peer that waits for its response doesn't go."""
     with trio.move_on_after(0) as scope:
-        await http1._NO_BODY.wait_gone()
+        await http1.NoBody(connection.stream, HEAD_BYTES).wait_gone()
 
     assert scope.cancelled_caught
 

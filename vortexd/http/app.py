@@ -20,8 +20,9 @@ from ..core.errors import RemoteError
 from ..observe.metrics import Metrics
 from .endpoint import Headers, Response
 from .request_handler import RequestHandler
-from .request_head import Body, RequestHead
+from .request_head import Body, PeerGone, RequestHead
 from .routes import Routes
+from .waiting import Waiting
 
 if TYPE_CHECKING:
     from .adapter.quart import QuartBodies
@@ -94,12 +95,37 @@ class Application:
             PeerGone: The peer closed the connection before its body was complete.
         """
         if not head.may_have_body:
-            return await self._handler.answer(head)
+            response = await self._handler.answer(head, may_wait=True)
+            return response if response.waiting is None else await self._waited(head, body, response.waiting)
         response = await self._received(head, body)
         if response.stream is None:
             return response
         response.stream.abandon()
         return self._handler.failure(RemoteError("a request for an event stream has no body", 400))
+
+    async def _waited(self, head: RequestHead, body: Body, waiting: Waiting) -> Response:
+        """Let a request wait, and answer it then. The request handler checks it anew after each wake-up.
+
+        Raises:
+            PeerGone: The peer closed the connection.
+        """
+        status: int | None = None
+        try:
+            while True:
+                try:
+                    with body.waiting():
+                        is_there = await waiting.wait(body.wait_gone)
+                except RemoteError as error:
+                    response = self._handler.failure(error)
+                else:
+                    if not is_there:
+                        raise PeerGone
+                    response = await self._handler.answer(head, may_wait=True, waited=waiting)
+                if response.waiting is None:
+                    status = response.status
+                    return response
+        finally:
+            waiting.leave(status)
 
     async def _received(self, head: RequestHead, body: Body) -> Response:
         usual = self._body_bytes()

@@ -8,6 +8,7 @@ import contextlib
 import math
 import os
 import socket
+from collections.abc import Iterator
 
 import trio
 
@@ -133,6 +134,15 @@ class ClientStream:
 
     def _wait_until(self, deadline: float) -> None:
         self._deadline = self._receiving.deadline = deadline
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Let the current request wait for the server inside the `with`, without a deadline. Then its time begins anew."""
+        self._wait_until(math.inf)
+        try:
+            yield
+        finally:
+            self._wait_until(trio.current_time() + self._settings.request_timeout)
 
     def drain(self) -> None:
         """End the connection soon if it is idle. From now on it may be idle only between two writes of one response."""

@@ -16,6 +16,7 @@ from ..audit import Actor
 from ..auth import Admission, Forbidden, Kind, Right
 from .event_stream import EventStream
 from .schemas import Operations, Schema
+from .waiting import Waiting
 
 JSON = "application/json"
 
@@ -59,6 +60,8 @@ class Request:
         admit: Checks the token. For an endpoint that requires a token only from some clients.
         peer: The address of the client, or "" for a Unix socket. A trusted proxy has named it, if there is one.
         check: Checks Host and Origin, as `admit` does first. For an endpoint that answers without a token.
+        may_wait: Whether the response may be a `Waiting`. A request with a body can't wait.
+        waited: If the request has waited already, the `Waiting` that its endpoint returned. Else None.
     """
 
     method: str
@@ -70,6 +73,8 @@ class Request:
     admit: Callable[[], Admission]
     peer: str = ""
     check: Callable[[], None] = lambda: None
+    may_wait: bool = False
+    waited: Waiting | None = None
 
     @property
     def segments(self) -> list[str]:
@@ -89,7 +94,7 @@ class Request:
             RemoteError: As `Gate.admit` raises it.
         """
         members = self.method, self.path, self.query, self.headers, self.body
-        return Request(*members, self.admit(), self.admit, self.peer, self.check)
+        return Request(*members, self.admit(), self.admit, self.peer, self.check, self.may_wait, self.waited)
 
     @property
     def actor(self) -> Actor:
@@ -116,6 +121,7 @@ class Response:
         headers: Headers in addition to those of every response. Without `Cache-Control` here, `no-store` is sent.
         route: If the endpoint has several routes, the label of this one for the metrics; never a path.
         stream: The body, if it lasts. Then there is no other, and the connection ends with it.
+        waiting: If the request must wait before it is answered, its wait. Nothing else of the response counts then.
     """
 
     status: int = 200
@@ -124,10 +130,11 @@ class Response:
     headers: Mapping[str, str] = attrs.field(factory=dict)
     route: str = ""
     stream: EventStream | None = None
+    waiting: Waiting | None = None
 
     def on(self, route: str) -> "Response":
         """Return the same response with this label for the metrics."""
-        return Response(self.status, self.body, self.content_type, self.headers, route, self.stream)
+        return Response(self.status, self.body, self.content_type, self.headers, route, self.stream, self.waiting)
 
     def content(self, method: str) -> bytes:
         """Return the body to send in the response to a request with this method."""

@@ -9,6 +9,7 @@ and there.
 import functools
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from wsgiref.handlers import format_date_time
 
 import attrs
@@ -19,7 +20,7 @@ from ..net.proxies import Proxies, Sender
 from .client_stream import ClientStream
 from .endpoint import Response
 from .event_stream import EventStream
-from .request_head import RequestHead, Respond
+from .request_head import PeerGone, RequestHead, Respond
 
 # A body larger than this is sent in its own write, so that it isn't copied.
 _LARGE = 65_536
@@ -27,18 +28,43 @@ _LARGE = 65_536
 _KEPT_BYTES = 2_048
 
 
-class _NoBody:
-    """The body of a request that has none."""
+@attrs.define(slots=True, eq=False)
+class NoBody:
+    """The body of requests that have none, on one connection.
+
+    Attributes:
+        most: The client may send about this many bytes while its request waits. Beyond that, the server reads no more.
+        ahead: The bytes that the client has sent meanwhile.
+        has_waited: Whether the current request has waited.
+    """
+
+    _stream: ClientStream
+    most: int
+    ahead: bytes = b""
+    has_waited: bool = False
 
     async def receive(self) -> None:
         """See `Body`."""
 
+    def waiting(self) -> AbstractContextManager[None]:
+        """See `Body`."""
+        self.has_waited = True
+        return self._stream.waiting()
+
     async def wait_gone(self) -> None:
-        """See `Body`. If the peer leaves, only the write of the response fails."""
+        """See `Body`. A client that closes only its sending half while its request waits has gone, too.
+
+        If the request doesn't wait and the peer leaves, only the write of the response fails.
+        """
+        try:
+            while self.has_waited and len(self.ahead) < self.most:
+                data = await self._stream.receive(is_partly=False)
+                if not data:
+                    return
+                self.ahead += data
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return
         await trio.sleep_forever()
-
-
-_NO_BODY = _NoBody()
 
 
 @attrs.frozen(slots=True)
@@ -115,6 +141,7 @@ class Http1:
         # Clients repeat their requests. So the last head is kept as it was received and as it was parsed.
         self._last: tuple[bytes, Head] | None = None
         self._request: tuple[Head, RequestHead] | None = None
+        self._body = NoBody(stream, head_bytes)
 
     async def run(self, received: bytes, first: Head | None = None) -> Unanswered | Streamed | None:
         """Serve until the connection ends, or until a request needs another server.
@@ -132,7 +159,10 @@ class Http1:
             trio.BrokenResourceError, trio.ClosedResourceError: The connection is broken.
         """
         with self._stream.timed():
-            return await self._serve(received, first)
+            try:
+                return await self._serve(received, first)
+            except PeerGone:
+                return None
         # The deadline has passed.
         if self._is_partly:
             raise Refused(408, "the request head took too long")
@@ -152,6 +182,7 @@ class Http1:
             stream = await self._answer(head, has_more=bool(received))
             if stream is not None:
                 return stream
+            received, self._body.ahead = received + self._body.ahead, b""
             if head.closes or self._is_draining():
                 self.has_unread = bool(received)
                 return None
@@ -191,12 +222,15 @@ class Http1:
             method = head.method.decode("ascii")
             self._request = head, RequestHead(method, path, query, head.headers, self._sender, self._proxies)
         request = self._request[1]
-        response = await self._respond(request, _NO_BODY)
+        self._body.has_waited = False
+        response = await self._respond(request, self._body)
         if response.stream is not None:
             is_chunked = head.http_version != b"1.0"
             start = response_head(response, closes=True, is_chunked=is_chunked)
             return Streamed(response.stream, start, is_chunked, has_more)
-        start, body = response_head(response, closes=head.closes), response.content(request.method)
+        # A client that has waited until the drain must not send its next request here.
+        closes = head.closes or (self._body.has_waited and self._is_draining())
+        start, body = response_head(response, closes=closes), response.content(request.method)
         if len(body) > _LARGE:
             await self._stream.send_all(start)
             await self._stream.send_all(body)

@@ -33,6 +33,8 @@ from .request_head import PeerGone, Respond
 log = structlog.get_logger()
 
 _MAX_STREAMS = 100
+# So many of them may wait, so that the connection can carry other requests.
+_MAX_WAITING = 50
 # Only a few bytes at a time. A frame may have nine bytes, and other connections wait while the server handles frames.
 _RECEIVE_BYTES = 4_096
 _PART_BYTES = 65_536
@@ -219,9 +221,13 @@ class Http2:
             [(bytes(name), bytes(value)) for name, value in event.headers],
             trio.current_time() + self._settings.request_timeout,
             partial(self._taken, event.stream_id),
+            may_wait=self._may_wait,
         )
         self._requests[event.stream_id] = request
         nursery.start_soon(self._serve, request)
+
+    def _may_wait(self) -> bool:
+        return sum(each.is_waiting for each in self._requests.values()) < _MAX_WAITING
 
     async def _serve(self, request: RequestStream) -> None:
         """Serve one request until its response is sent. Unexpected errors end here: they are logged and reset the stream."""

@@ -1,10 +1,12 @@
 """One request of an HTTP/2 connection: checks its head for the application, and receives the parts of its body."""
 
-from collections.abc import Awaitable, Callable, Sequence
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 import attrs
 import trio
 
+from ..core.errors import RemoteError
 from ..net.head import MAX_TARGET_BYTES
 from ..net.proxies import Proxies, Sender
 from .request_head import RequestHead
@@ -29,6 +31,8 @@ class RequestStream:
         is_whole: Whether the end of the body was received.
         arrived: Set when a part or the end was received.
         gone: For a response that lasts, set when the client has gone. Until then, None.
+        may_wait: Returns whether another request of the connection may wait.
+        is_waiting: Whether the request waits; see `waiting.Waiting`.
     """
 
     number: int
@@ -40,6 +44,8 @@ class RequestStream:
     is_whole: bool = False
     arrived: trio.Event = attrs.field(factory=trio.Event)
     gone: trio.Event | None = None
+    may_wait: Callable[[], bool] = lambda: True
+    is_waiting: bool = False
 
     def leave(self) -> None:
         """Record that the client has gone. A response that lasts ends by itself, and any other one is cancelled."""
@@ -63,6 +69,17 @@ class RequestStream:
     async def wait_gone(self) -> None:
         """See `request_head.Body`."""
         await trio.sleep_forever()
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """See `request_head.Body`. After its body, a request of HTTP/2 has no deadline."""
+        if not self.may_wait():
+            raise RemoteError("too many requests of this connection wait", 429, {"Retry-After": "1"})
+        self.is_waiting = True
+        try:
+            yield
+        finally:
+            self.is_waiting = False
 
     def head(self, sender: Sender, proxies: Proxies | None, only: frozenset[str] | None = None) -> RequestHead:
         """Check the head, and return it for the application.

@@ -23,6 +23,7 @@ from .endpoint import Endpoint, Headers, Request, Response
 from .request_head import RequestHead
 from .routes import Routes
 from .spring.errors import error as spring_error
+from .waiting import Waiting
 
 log = structlog.get_logger()
 
@@ -51,11 +52,14 @@ class RequestHandler:
         self._gate = gate
         self._faults = Faults()
 
-    async def answer(self, head: RequestHead, body: bytes = b"") -> Response:
+    async def answer(
+        self, head: RequestHead, body: bytes = b"", *, may_wait: bool = False, waited: Waiting | None = None
+    ) -> Response:
         """Answer a request.
 
         Args:
             body: The complete body, within its limit.
+            may_wait, waited: As in `Request`.
         """
         began = time.perf_counter()
         headers, sender, path = head.headers, head.sender, head.path
@@ -70,7 +74,8 @@ class RequestHandler:
             if head.proxies is not None:
                 sender = head.proxies.sender(headers, sender.host)
             target = self.routes.below(path), head.query
-            request = Request(head.method, *target, Headers(headers), body, None, admit, sender.host, check)
+            members = head.method, *target, Headers(headers), body
+            request = Request(*members, None, admit, sender.host, check, may_wait, waited)
             if head.proxies is None:
                 made = await self._answer(path, request)
             else:
@@ -83,7 +88,9 @@ class RequestHandler:
             number = str(uuid4())
             log.error("request failed", request=number, method=head.method, path=path, exc_info=error)
             made = self.failure(RemoteError(f"internal error; the server's log has the details under {number}", 500))
-        self._metrics.answered(made.route, made.status, time.perf_counter() - began)
+        if made.waiting is None:
+            # The time of a wait isn't the time of an answer.
+            self._metrics.answered(made.route, made.status, time.perf_counter() - began)
         return made
 
     def failure(self, error: RemoteError, route: str = "refused") -> Response:

@@ -4,6 +4,7 @@ Nothing is decoded here. If a path were decoded before it is split, nobody could
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 import attrs
@@ -32,6 +33,14 @@ class Body(Protocol):
         """Wait until the peer closes the connection. Call this only after the last part of the body.
 
         Some connections cancel the request when the peer leaves. Then this waits until that happens.
+        """
+        ...
+
+    def waiting(self) -> AbstractContextManager[None]:
+        """Let the request wait inside the `with`, without the deadline of a request. Afterwards it has a new one.
+
+        Raises:
+            RemoteError: Too many requests of this connection wait.
         """
         ...
 

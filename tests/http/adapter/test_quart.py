@@ -1,6 +1,7 @@
 """The internals of Quart that the adapter relies on, and the behaviour of the adapter."""
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 
 import pytest
 import trio
@@ -40,6 +41,9 @@ class FakeBody:
     async def wait_gone(self) -> None:
         if self._stays:
             await trio.sleep_forever()
+
+    def waiting(self) -> AbstractContextManager[None]:
+        raise NotImplementedError
 
 
 def head(method: str = "POST", path: str = "/x", **headers: str) -> RequestHead:

@@ -7,6 +7,7 @@ import logging
 import re
 import sys
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 import attrs
@@ -32,7 +33,8 @@ _Receive = Callable[[], Awaitable[Any]]
 _Send = Callable[[Any], Awaitable[None]]
 _Asgi = Callable[[_Message, _Receive, _Send], Awaitable[None]]
 
-_EVENTS = b"/api/v1/events/"
+# The paths of event streams and of requests that wait.
+_LASTING = b"/api/v1/events/", b"/api/v1/watch/"
 _OF_BODIES = (b"content-length", b"transfer-encoding")
 _UPGRADE_LINES = re.compile(rb"^(?:connection|expect|http2-settings|upgrade):[^\n]*\n", re.IGNORECASE | re.MULTILINE)
 # A body larger than this is sent in its own write, so that it isn't copied.
@@ -104,8 +106,8 @@ class Http1Server:
             proxies: As in `RequestHead`.
 
         Returns:
-            If a WebSocket handshake follows other requests, or a request that may be for an event stream, its head and the
-            bytes after it. The transport stays open then. Otherwise None.
+            If a WebSocket handshake follows other requests, or a request for which `may_last` holds, its head and the bytes
+            after it. The transport stays open then. Otherwise None.
         """
         sending, tasks, receiving = trio.Lock(), TaskGroup(), trio.CancelScope()
 
@@ -227,9 +229,9 @@ class _Http1Protocol(H11Protocol):
 
 
 def may_last(head: Head) -> bool:
-    """Return whether the body of the response may last, because the request may be for an event stream. `http1` serves it."""
+    """Return whether `http1` must serve a request, because the request may wait, or may be for an event stream."""
     has_body = any(name in _OF_BODIES and value != b"0" for name, value in head.headers)
-    return head.method == b"GET" and _EVENTS in head.target and not has_body
+    return head.method == b"GET" and any(each in head.target for each in _LASTING) and not has_body
 
 
 def without_upgrade(head: Head) -> Head:
@@ -259,6 +261,10 @@ class _AsgiBody:
         """See `Body`."""
         while (await self._receive())["type"] == "http.request":
             pass
+
+    def waiting(self) -> AbstractContextManager[None]:
+        """See `Body`. Only `http1` serves requests that may wait; see `may_last`."""
+        return nullcontext()
 
 
 def _asgi(respond: Respond) -> _Asgi:
