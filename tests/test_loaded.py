@@ -114,7 +114,8 @@ def all_modules() -> set[str]:
     return {each for each in found if not any(f"{each}.".startswith(f"{other}.") for other in _OTHER_PROGRAMS)}
 
 
-# Loaded for the first request with a body, the first HTTP/2 connection, the first scrape, and the first event stream.
+# Loaded for the first request with a body, the first HTTP/2 connection, the first scrape, the first event stream, and the first
+# request that waits.
 LATE_FOR_CLIENTS = [
     "vortexd.http.adapter.h2",
     "vortexd.http.adapter.hypercorn",
@@ -122,6 +123,7 @@ LATE_FOR_CLIENTS = [
     "vortexd.http.http2",
     "vortexd.http.http2_body",
     "vortexd.http.http2_request",
+    "vortexd.http.watchers",
     "vortexd.observe.exposition",
     "vortexd.protocol.events",
     "vortexd.realtime.events",

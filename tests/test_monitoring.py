@@ -26,6 +26,7 @@ def names() -> set[str]:
     metrics.watch_sources(lambda: [REPORT])
     metrics.watch_connections(lambda: (1, 1))
     metrics.watch_event_streams(lambda: 1)
+    metrics.watch_waiting(lambda: 1)
     metrics.watch_pins(lambda: (1, 7.0))
     metrics.watch_rollouts(lambda: {"halted": 1})
     metrics.watch_fleet(lambda: {("other", "silent"): 1})

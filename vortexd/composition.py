@@ -48,6 +48,7 @@ from .http.pins import LiftedPin, Pins, pin_members
 from .http.rollback import RollBack
 from .http.rollouts import Rollouts, short_members
 from .http.routes import Routes, standard_routes
+from .http.watch import LateWatchers, Watch
 from .net.inherited import Inherited
 from .net.listener import Listener
 from .net.tls import Tls
@@ -101,6 +102,7 @@ if TYPE_CHECKING:
     from .gate.decision import Decision
     from .gate.gate import Rules
     from .http.fleet_departures import FleetDepartures
+    from .http.watchers import Watchers
     from .realtime.events.opening import EventStreams
     from .source.published.stand_in import StandIn
 
@@ -172,6 +174,7 @@ class Parts:
         stand_in: Serves the published state until the sources have been read; None unless this node publishes.
         pins: Keeps the pins.
         rollouts: Keeps the roll-outs.
+        watchers: The HTTP requests that wait for a change.
     """
 
     in_force: InForce
@@ -192,6 +195,7 @@ class Parts:
     audit: Audit
     pins: LatePinKeeper
     rollouts: LateRolloutKeeper
+    watchers: LateWatchers
 
     @property
     def publish(self) -> Publish:
@@ -241,6 +245,9 @@ def build(settings: Settings, files: NamedFiles, read: Callable[[], Settings], p
     stages = _stages(settings, keyring, metrics, process, rules, audit)
     listener = Listener(settings.server, process.inherited, tls)
     websockets = _websockets(settings, stages, metrics, gate, listener)
+    watchers = LateWatchers(lambda: _watchers(in_force, stages, metrics, gate, listener))
+    metrics.watch_waiting(lambda: len(watchers))
+    stages.publisher.retrack_by(partial(_retrack, stages.fleet, websockets, watchers))
     metrics.watch_tasks(lambda: trio.lowlevel.current_statistics().tasks_living)
     cluster = _cluster(settings, stages, metrics, process.peers)
     records = cluster.pins if cluster is not None else None
@@ -286,6 +293,7 @@ def build(settings: Settings, files: NamedFiles, read: Callable[[], Settings], p
         pins,
         rollouts,
         fleet,
+        watchers,
     )
     app = create_app(
         routes,
@@ -320,6 +328,8 @@ def build(settings: Settings, files: NamedFiles, read: Callable[[], Settings], p
     if cluster is not None:
         parts.append(Taken(lambda new: new.settings.cluster, cluster.replace))
         parts.append(Taken(lambda new: _history(new.settings, stages.sources), stages.sources.read_former_from))
+    # The requests that wait are checked by all of the new settings.
+    parts.append(Taken(lambda _: None, lambda _: watchers.wake_all()))
     reload = Reload(in_force, parts, read, bound, metrics, process.notifier, audit)
     stages.sources.read_former_from(_history(settings, stages.sources))
     peers = process.peers
@@ -346,6 +356,7 @@ def build(settings: Settings, files: NamedFiles, read: Callable[[], Settings], p
         audit,
         pins,
         rollouts,
+        watchers,
     )
 
 
@@ -445,17 +456,30 @@ def _websockets(
         listener.leave,
         stages.fleet,
     )
-
-    async def retrack(keys: Collection[Key]) -> None:
-        # The fleet counts again before other tasks may run.
-        stages.fleet.recount()
-        await websockets.retrack(keys)
-
-    stages.publisher.retrack_by(retrack)
     metrics.build(__version__, websockets.sockets)
     metrics.watch_connections(lambda: (len(websockets) - websockets.parked, websockets.parked))
     metrics.watch_event_streams(lambda: websockets.event_streams)
     return websockets
+
+
+def _watchers(in_force: InForce, stages: Stages, metrics: Metrics, gate: Gate, listener: Listener) -> "Watchers":
+    """Make what lets HTTP requests wait. A daemon without such requests doesn't load this module."""
+    from .http.watchers import Limits, Watchers
+
+    def limits() -> Limits:
+        http = in_force.settings.http
+        # Over HTTP/1.1, each of them has a connection. Others must find a place.
+        return Limits(min(http.watches, max(1, listener.places.most // 2)), http.watches_per_client)
+
+    return Watchers(stages.pipeline, stages.registry, limits, metrics, Random(), gate.now)
+
+
+async def _retrack(fleet: Fleet, websockets: WebSocketServer, watchers: LateWatchers, keys: Collection[Key]) -> None:
+    """Let the clients of some keys have their right tracks."""
+    # The fleet counts again before other tasks may run.
+    fleet.recount()
+    watchers.wake_keys(keys)
+    await websockets.retrack(keys)
 
 
 def _event_streams(server: WebSocketServer, directory: Path | None, cluster: "Node | None") -> "EventStreams":
@@ -550,6 +574,7 @@ def _routes(
     pins: LatePinKeeper,
     rollouts: LateRolloutKeeper,
     fleet: FleetPages,
+    watchers: LateWatchers,
 ) -> Routes:
     rollbacks = RollBacks(
         stages.store,
@@ -588,6 +613,7 @@ def _routes(
         cluster=cluster.report if cluster is not None else None,
         pins=lambda: [pin_members(each, stages.reader.term) for each in pins.pins],
         tracks=stages.pipeline,
+        beside=lambda ordinary: [Watch(ordinary, stages.pipeline, watchers)],
         rollouts=lambda: short_members(rollouts),
     )
 

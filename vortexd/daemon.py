@@ -177,6 +177,7 @@ class Daemon:
             connections.cancel_scope.deadline = trio.current_time() + timeout
             self._parts.listener.stop_accepting()
             await self._parts.bridge.drain()
+            self._parts.watchers.drain()
             await self._parts.websockets.drain(timeout * _DRAIN_SPREAD)
             await self._parts.listener.wait_settled()
 

@@ -1,6 +1,6 @@
 """Serves HTTP on a real socket of 127.0.0.1, with documents that the test sets."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 
 import attrs
@@ -17,7 +17,7 @@ from vortexd.gate.finding import Refusal
 from vortexd.http.adapter.quart import QuartBodies
 from vortexd.http.app import create_app
 from vortexd.http.bridge import Bridge
-from vortexd.http.configuration import ReadsConfig
+from vortexd.http.configuration import Configuration, ReadsConfig
 from vortexd.http.endpoint import Endpoint, Headers
 from vortexd.http.routes import Routes, standard_routes
 from vortexd.net.listener import Accepted, Listener
@@ -271,11 +271,13 @@ async def serving(
     more: Iterable[Endpoint] = (),
     reader: ReadsConfig | None = None,
     http: HttpSettings | None = None,
+    beside: Callable[[Configuration], Iterable[Endpoint]] = lambda _: (),
 ) -> AsyncIterator[Serving]:
     settings = attrs.evolve(settings or ServerSettings(), bind=("127.0.0.1:0",))
     fake, metrics = FakeReader(), Metrics()
     gate = gate or open_gate()
-    routes = standard_routes(reader or fake, metrics, more=more, settings=http, is_open=lambda: gate.is_open)
+    is_open = lambda: gate.is_open  # noqa: E731
+    routes = standard_routes(reader or fake, metrics, more=more, settings=http, is_open=is_open, beside=beside)
     bridge = Bridge(create_app(routes, metrics, lambda: settings.body_bytes, timestamp, gate, quart_at_once), settings)
     # Otherwise the first request with a body would wait for a thread, and `wait_all_tasks_blocked` doesn't wait for it.
     await bridge.hypercorn.get()

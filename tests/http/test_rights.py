@@ -23,10 +23,12 @@ from vortexd.encryption.files import Keyring
 from vortexd.fleet import Fleet, Question
 from vortexd.http.audit import AuditLog
 from vortexd.http.cluster import ClusterFleet, ClusterMembers
+from vortexd.http.configuration import Configuration
 from vortexd.http.connections import Connections
 from vortexd.http.console import console
 from vortexd.http.difference import Difference
 from vortexd.http.encryption import encryption_endpoints
+from vortexd.http.endpoint import Endpoint
 from vortexd.http.explain import Explain
 from vortexd.http.fleet import FleetPages
 from vortexd.http.gate import GateEndpoint
@@ -37,6 +39,8 @@ from vortexd.http.monitor import Monitor
 from vortexd.http.pins import LiftedPin
 from vortexd.http.rollback import ACT, RollBack
 from vortexd.http.rollouts import Rollouts
+from vortexd.http.watch import LateWatchers, Watch
+from vortexd.http.watchers import Watchers
 from vortexd.pins.keeper import LIFT, PUT, PinKeeper
 from vortexd.pipeline.rollback.plan import Plan
 from vortexd.settings.fleet import FleetSettings
@@ -194,14 +198,23 @@ async def everything() -> AsyncIterator[Serving]:
         console(),
     ]
     gate = open_gate(Authority(Tokens(load_tokens(FILE, "tokens.toml"))), failure_burst=1_000)
-    async with serving(gate=gate, more=more, reader=pipeline.reader) as http:
+
+    def beside(ordinary: Configuration) -> list[Endpoint]:
+        return [Watch(ordinary, pipeline.pipeline, LateWatchers(no_waits))]
+
+    async with serving(gate=gate, more=more, reader=pipeline.reader, beside=beside) as http:
         yield http
+
+
+def no_waits() -> Watchers:
+    raise AssertionError("no request waits here")
 
 
 def target(path: str, application: str, profiles: str, label: str) -> str:
     names = {"application": application, "profiles": profiles, "profile": profiles, "label": label}
     names |= {"path": "x.txt", "file": "index.html", "node": "node-b"}
     query = f"?from=label:{label}" if path.startswith("/api/v1/diff/") else ""
+    query = "?wait=0" if path.startswith("/api/v1/watch/") else query
     return re.sub(r"\{(\w+)\}", lambda match: names[match[1]], path) + query
 
 

@@ -17,6 +17,7 @@ _MODULES = (
     "vortexd.daemon",
     "vortexd.http.adapter.hypercorn",
     "vortexd.http.http2",
+    "vortexd.http.watchers",
     "vortexd.observe.exposition",
     "vortexd.realtime.events.opening",
     "vortexd.state.shared_secret",

@@ -15,6 +15,7 @@ from ..aio import threads
 from ..auth import Admission, Right
 from ..core.broken_files import broken_headers
 from ..core.cache import Cache
+from ..core.candidate import CandidateKey, plain
 from ..core.errors import FormatError, RemoteError, ResolveError
 from ..core.model import BrokenFile, Config, HeldBack, Key, Names
 from ..core.patterns import Pattern
@@ -178,17 +179,51 @@ class Configuration(Endpoint):
         config_request = _parsed(request.path, request.query)
         if config_request is None:
             raise RemoteError("there is nothing at this path", 404)
+        return await self.respond(config_request, request, request.headers.get("If-None-Match"))
+
+    @property
+    def _default_label(self) -> str:
+        """The label of a request that names none.
+
+        Raises:
+            RemoteError: The server is starting.
+        """
         default_label = self._reader.default_label
         if default_label is None:
             raise RemoteError("starting", 503, {"Retry-After": "1"})
-        variant = _variant(config_request, request.headers)
-        key = _key(config_request, default_label)
+        return default_label
+
+    def key_of(self, config_request: ConfigRequest, request: Request, default_label: str | None = None) -> Key:
+        """Return the key that is served to a request: its own one, or its candidate in a roll-out.
+
+        Args:
+            default_label: The label of a request that names none, if the caller has it already.
+
+        Raises:
+            RemoteError: The owner may not read the key, the server is starting, or the name of the instance isn't valid.
+        """
+        key = _key(config_request, default_label or self._default_label)
         request.owner.authorize(Right.READ, key)
-        in_rollout = self._tracks is not None and self._tracks.target(key) is not None
-        if self._tracks is not None and in_rollout:
-            track = track_of(self._tracks, key, request.query, request.headers)
-            if track != key:
-                key, variant = track, attrs.evolve(variant, is_candidate=True)
+        if self._tracks is None or self._tracks.target(key) is None:
+            return key
+        return track_of(self._tracks, key, request.query, request.headers)
+
+    async def respond(self, config_request: ConfigRequest, request: Request, if_none_match: str | None) -> Response:
+        """Make the response to a parsed request.
+
+        Args:
+            request: The request, for its owner and the choice of the media type and of the instance.
+            if_none_match: The entity tags that the client has, or None.
+
+        Raises:
+            RemoteError, FormatError, ResolveError: As in `answer`.
+        """
+        default_label = self._default_label
+        variant = _variant(config_request, request.headers)
+        key = self.key_of(config_request, request, default_label)
+        in_rollout = self._tracks is not None and self._tracks.target(plain(key)) is not None
+        if isinstance(key, CandidateKey):
+            variant = attrs.evolve(variant, is_candidate=True)
         try:
             if config_request.form is Form.FILE:
                 answer = await self._file(variant, key, request.owner)
@@ -200,7 +235,7 @@ class Configuration(Endpoint):
         if failure is not None:
             raise RemoteError(failure.reason, failure.status)
         more = {"Vary": f"{_VARY[config_request.form]}, {VARY}"} if in_rollout else {}
-        return self._response(answer, variant, key, request.headers.get("If-None-Match"), more)
+        return self._response(answer, variant, key, if_none_match, more)
 
     def _response(
         self, answer: _Answer, variant: Variant, key: Key, if_none_match: str | None, more: Mapping[str, str]

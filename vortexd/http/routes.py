@@ -129,6 +129,7 @@ def standard_routes(
     pins: PinReports = list,
     tracks: ChoosesTracks | None = None,
     rollouts: RolloutReports = list,
+    beside: Callable[[Configuration], Iterable[Endpoint]] = lambda _: (),
 ) -> Routes:
     """Make the router of a daemon.
 
@@ -142,10 +143,13 @@ def standard_routes(
         pins: Returns the JSON objects of the pins.
         tracks: Knows the roll-outs. None if there are none.
         rollouts: Returns the short JSON objects of the roll-outs.
+        beside: Makes the endpoints that give responses of the endpoint of configurations.
     """
+    ordinary = Configuration(reader, reports, tracks)
     return Routes(
         [
             *more,
+            *beside(ordinary),
             Health(),
             Ready(reader, reports),
             MetricsPage(metrics, peers),
@@ -153,7 +157,7 @@ def standard_routes(
             UpgradeOnly(reader),
             WhoAmI(),
         ],
-        Configuration(reader, reports, tracks),
+        ordinary,
         settings or HttpSettings(),
         is_open,
     )

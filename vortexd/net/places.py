@@ -84,6 +84,11 @@ class Places:
         self._silent.replace(self._most)
         self._reading.replace(settings.handshakes)
 
+    @property
+    def most(self) -> int:
+        """The largest number of connections, without the spare ones."""
+        return self._most
+
     # Beginning and end of connections.
 
     def enter(self, arrival: Arrival) -> None:

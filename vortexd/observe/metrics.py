@@ -73,6 +73,7 @@ class Metrics:
                 "vortexd_http_request_seconds", "HTTP requests", time.time, ["route", "status"], _USUAL_BUCKETS
             )
         )
+        self._waits = self._counter("vortexd_waits", "Ended waits of HTTP requests for a change", "outcome")
         # The series of `_requests` by route and class of status. The search by labels takes longer than the observation.
         self._observers: dict[tuple[str, int], Delays] = {}
 
@@ -100,6 +101,10 @@ class Metrics:
         """Collect the number of event streams at each scrape. They are connections, too."""
         text = "Open event streams. The number of connections includes them"
         self._shown(Gauge("vortexd_event_streams", text)).read = count
+
+    def watch_waiting(self, count: Callable[[], int]) -> None:
+        """Collect the number of requests that wait for a change, at each scrape."""
+        self._shown(Gauge("vortexd_waiting_requests", "HTTP requests that wait for a change")).read = count
 
     def watch_fleet(self, totals: Callable[[], Mapping[tuple[str, str], int]]) -> None:
         """Collect the instances by application and state at each scrape. The settings and the code name both labels."""
@@ -208,6 +213,13 @@ class Metrics:
         self._acknowledged.add(1, status)
 
     # Metrics of HTTP.
+
+    def waited(self, outcome: str) -> None:
+        """Record the end of a wait for a change, or that a request could not wait.
+
+        The outcome is "changed", "unchanged", "refused", "limited", "unavailable", "failed" or "gone".
+        """
+        self._waits.add(1, outcome)
 
     def answered(self, route: str, status: int, seconds: float) -> None:
         """Record an answered request. `route` is the template of a route, never a path."""

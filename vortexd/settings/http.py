@@ -4,7 +4,7 @@ import re
 
 import attrs
 
-from ..core.constraints import Rule, setting, texts
+from ..core.constraints import Rule, setting, texts, whole
 
 # The segments contain only characters that need no percent-encoding.
 _PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]*[A-Za-z0-9_~-])*")
@@ -45,4 +45,19 @@ class HttpSettings:
         doc="Globs for names of files and directories that vortexd never serves as plain files, in upper or "
         "lower case: backups, and files that editors leave behind. vortexd still reads configuration from "
         "such files.",
+    )
+    watches: int = whole(
+        4_096,
+        1,
+        1_000_000,
+        doc="The number of requests to `/api/v1/watch` that may wait at the same time, and at most half as many as "
+        "there may be connections. Beyond it vortexd answers 503.",
+    )
+    watches_per_client: int = whole(
+        256,
+        1,
+        1_000_000,
+        doc="The number of requests to `/api/v1/watch` that may wait for one client at the same time. A client is a "
+        "token at one address, or in IPv6 in one /64 network. Beyond it vortexd answers 429.",
+        more="Raise it if many clients share an address, as behind a proxy that is not in `server.trusted_proxies`.",
     )
