@@ -29,6 +29,8 @@ from vortexd.http.console import Console
 from vortexd.http.fleet import FleetPages
 from vortexd.http.monitor import Monitor
 from vortexd.http.status import Status
+from vortexd.http.watch import LateWatchers, Watch
+from vortexd.http.watchers import Limits
 from vortexd.net.inherited import Inherited
 from vortexd.observe.publication import Publication
 from vortexd.pipeline.broadcast import Delivery
@@ -41,8 +43,10 @@ from vortexd.settings.console import ConsoleSettings
 from vortexd.settings.file import own_files
 from vortexd.settings.formats import FormatSettings
 from vortexd.settings.history import HistorySettings
+from vortexd.settings.http import HttpSettings
 from vortexd.settings.monitor import MonitorSettings
 from vortexd.settings.root import Settings
+from vortexd.settings.server import ServerSettings
 from vortexd.source.composite import Sources
 from vortexd.source.files.settings import FilesSettings
 from vortexd.source.git.settings import GitSettings
@@ -491,3 +495,57 @@ async def test_the_audit_log_has_the_limits_of_the_settings_at_the_start(
     await made.reload.reload()
 
     assert count == len((await log.entries())[0])
+
+
+# Requests that wait.
+
+
+@pytest.mark.parametrize(
+    ("watches", "connections", "total"), [(4_096, 20, 10), (7, 20, 7), (4_096, 1, 1), (4_096, 21, 10)]
+)
+async def test_requests_that_wait_leave_half_of_the_connections_to_others(
+    opened: Opened, watches: int, connections: int, total: int
+) -> None:
+    http = HttpSettings(watches=watches, watches_per_client=5)
+    made = built(Settings(http=http, server=ServerSettings(connections=connections)))
+    watchers = await made.watchers.get()
+
+    assert Limits(total, 5) == watchers._limits()
+    made.in_force.settings = Settings(http=HttpSettings(watches=3), server=ServerSettings(connections=connections))
+    assert Limits(min(3, max(1, connections // 2)), 256) == watchers._limits()
+
+
+async def test_requests_that_wait_share_the_pipeline_and_are_shown(opened: Opened) -> None:
+    made = built()
+    assert b"vortexd_waiting_requests 0.0" in made.metrics.render()
+    watchers = await made.watchers.get()
+    watchers._count = 2
+
+    assert (made.stages.pipeline, made.stages.registry) == (watchers._keys, watchers._registry)
+    assert b"vortexd_waiting_requests 2.0" in made.metrics.render()
+    assert any(isinstance(each, Watch) for each in made.routes.endpoints)
+
+
+async def test_the_tracks_of_requests_that_wait_change_with_those_of_connections(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[object] = []
+
+    async def retrack(_: object, keys: Collection[Key]) -> None:
+        done.append(("connections", keys))
+
+    monkeypatch.setattr(LateWatchers, "wake_keys", lambda _, keys: done.append(("requests", keys)))
+    monkeypatch.setattr(WebSocketServer, "retrack", retrack)
+    await built().stages.publisher._retrack([SHOP])
+    assert [("requests", [SHOP]), ("connections", [SHOP])] == done
+
+
+async def test_a_reload_checks_requests_that_wait_by_all_new_settings(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = built()
+    woken: list[str] = []
+    monkeypatch.setattr(LateWatchers, "wake_all", lambda _: woken.append("woken"))
+    last = made.reload._parts[-1]
+    assert not last.apply(last.prepare(cast(Any, None)))
+    assert ["woken"] == woken

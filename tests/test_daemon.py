@@ -24,6 +24,7 @@ from vortexd.fleet.records import encode, parse
 from vortexd.http.bridge import Bridge
 from vortexd.http.fleet_arrivals import FleetArrivals
 from vortexd.http.fleet_departures import FleetDepartures
+from vortexd.http.watch import LateWatchers
 from vortexd.net.inherited import Inherited
 from vortexd.net.listener import Listener
 from vortexd.pins.late_keeper import LatePinKeeper
@@ -96,9 +97,10 @@ async def test_a_drain_closes_the_port_first_then_ends_requests_and_then_says_go
     done: list[str] = []
     for owner, name in ((Listener, "stop_accepting"), (Bridge, "drain"), (WebSocketServer, "drain")):
         monkeypatch.setattr(owner, name, noted(done, f"{owner.__name__}.{name}", getattr(owner, name)))
+    monkeypatch.setattr(LateWatchers, "drain", lambda _: done.append("LateWatchers.drain"))
     await run_until_ready(tmp_path, signals)
 
-    assert ["Listener.stop_accepting", "Bridge.drain", "WebSocketServer.drain"] == done
+    assert ["Listener.stop_accepting", "Bridge.drain", "LateWatchers.drain", "WebSocketServer.drain"] == done
 
 
 async def test_a_node_of_a_cluster_runs_until_the_drain_is_over_and_says_when_it_begins(

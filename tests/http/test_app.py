@@ -1,15 +1,21 @@
 """Spring's API and the other endpoints, through the real listener and the bridge."""
 
 import json
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import structlog
+import trio
 
 from tests.http.serving import FilesReader, serving
-from vortexd.core.errors import FormatError, ResolveError
+from vortexd.core.errors import FormatError, RemoteError, ResolveError
 from vortexd.core.model import Files, Key
+from vortexd.http.app import Application
+from vortexd.http.endpoint import Response
+from vortexd.http.request_head import PeerGone, RequestHead
+from vortexd.net.proxies import Sender
 from vortexd.settings.server import ServerSettings
 
 P = pytest.param
@@ -360,3 +366,99 @@ async def test_the_second_form_has_the_place_of_each_value() -> None:
     assert {"a": 1, "b": "bare"} == json.loads(first.body)["propertySources"][0]["source"]
     assert second.headers["x-vortex-version"] == first.headers["x-vortex-version"]
     assert second.headers["etag"] != first.headers["etag"]
+
+
+# Requests that wait.
+
+
+class Waits:
+    """A wait with the given results, in order."""
+
+    def __init__(self, *results: bool) -> None:
+        self.results = [*results]
+        self.left: list[int | None] = []
+
+    async def wait(self, wait_gone: Callable[[], Awaitable[None]]) -> bool:
+        await trio.lowlevel.checkpoint()
+        return self.results.pop(0)
+
+    def leave(self, status: int | None) -> None:
+        self.left.append(status)
+
+
+class Handler:
+    """Answers with the given responses, in order."""
+
+    def __init__(self, *responses: Response) -> None:
+        self.responses = [*responses]
+        self.asked: list[tuple[bool, object]] = []
+
+    async def answer(self, head: RequestHead, body: bytes = b"", **options: Any) -> Response:
+        self.asked.append((options["may_wait"], options.get("waited")))
+        return self.responses.pop(0)
+
+    def failure(self, error: RemoteError) -> Response:
+        return Response(error.status)
+
+
+class NoBody:
+    def __init__(self, error: RemoteError | None = None) -> None:
+        self.error = error
+        self.waits: list[str] = []
+
+    async def receive(self) -> None:
+        raise NotImplementedError
+
+    async def wait_gone(self) -> None:
+        raise NotImplementedError
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        if self.error is not None:
+            raise self.error
+        self.waits.append("begins")
+        yield
+        self.waits.append("ends")
+
+
+async def respond(handler: Handler, body: NoBody) -> Response:
+    application = Application(handler, lambda: 100)  # type: ignore[arg-type]  # it answers as one
+    return await application.respond(RequestHead("GET", "/x", "", (), Sender()), body)
+
+
+async def test_a_request_waits_until_it_is_answered_and_leaves_with_its_status() -> None:
+    waits, body = Waits(True, True), NoBody()
+    handler = Handler(Response(waiting=waits), Response(waiting=waits), Response(304))
+
+    assert 304 == (await respond(handler, body)).status
+    assert [(True, None), (True, waits), (True, waits)] == handler.asked
+    assert ["begins", "ends"] * 2 == body.waits
+    assert [304] == waits.left
+
+
+async def test_a_request_that_need_not_wait_is_answered_at_once() -> None:
+    body = NoBody()
+    assert 200 == (await respond(Handler(Response()), body)).status
+    assert [] == body.waits
+
+
+async def test_a_client_that_leaves_gets_no_response_and_its_wait_ends() -> None:
+    waits, handler = Waits(False), Handler()
+    handler.responses = [Response(waiting=waits)]
+    with pytest.raises(PeerGone):
+        await respond(handler, NoBody())
+    assert [None] == waits.left
+
+
+async def test_a_wait_that_is_cancelled_ends() -> None:
+    waits = Waits(True)
+    with trio.move_on_after(0):
+        await respond(Handler(Response(waiting=waits)), NoBody())
+    assert [None] == waits.left
+
+
+async def test_a_connection_with_too_many_waits_refuses_the_request() -> None:
+    waits = Waits()
+    body = NoBody(RemoteError("too many", 429))
+    assert 429 == (await respond(Handler(Response(waiting=waits)), body)).status
+    assert [429] == waits.left

@@ -419,3 +419,24 @@ async def test_a_stream_without_a_parser_has_nothing_unread() -> None:
     ours, _ = stream()
 
     assert not ours.has_unread
+
+
+async def test_a_request_that_waits_has_no_deadline_and_then_its_whole_time_again(autojump_clock: MockClock) -> None:
+    ours, _ = stream()
+    with ours.timed() as scope:
+        with ours.waiting():
+            await trio.sleep(3_600)
+        await trio.sleep(29)
+        assert 3_629 == trio.current_time()
+        await trio.sleep_forever()
+    assert scope.cancelled_caught
+    assert 3_630 == trio.current_time()
+
+
+async def test_a_wait_that_fails_has_a_deadline_again(autojump_clock: MockClock) -> None:
+    ours, _ = stream()
+    with ours.timed():
+        with pytest.raises(ValueError), ours.waiting():
+            raise ValueError
+        await trio.sleep_forever()
+    assert 30 == trio.current_time()

@@ -12,7 +12,7 @@ from vortexd.http import http1
 from vortexd.http.client_stream import ClientStream
 from vortexd.http.endpoint import Response
 from vortexd.http.http1 import Http1, Streamed, Unanswered, response_head
-from vortexd.http.request_head import Body, RequestHead
+from vortexd.http.request_head import Body, PeerGone, RequestHead
 from vortexd.net.head import Head, Refused, in_origin_form, parse_head
 from vortexd.net.outgoing import Outgoing
 from vortexd.net.places import Standing
@@ -462,6 +462,159 @@ async def test_a_request_without_a_body_is_over_although_the_peer_stays(connecti
         await http1.NoBody(connection.stream, HEAD_BYTES).wait_gone()
 
     assert scope.cancelled_caught
+
+
+# Requests that wait.
+
+
+class Waiting:
+    """An application whose requests wait until `answer` is set, or until the client has gone."""
+
+    def __init__(self) -> None:
+        self.answer = trio.Event()
+        self.began = trio.Event()
+        self.has_gone = False
+
+    async def __call__(self, head: RequestHead, body: Body) -> Response:
+        with body.waiting(), trio.CancelScope() as scope:
+            self.began.set()
+
+            async def end() -> None:
+                await self.answer.wait()
+                scope.cancel()
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(end)
+                await body.wait_gone()
+                self.has_gone = True
+                nursery.cancel_scope.cancel()
+        if self.has_gone:
+            raise PeerGone
+        return Response(200, b"changed")
+
+
+def waiting() -> tuple[Connection, Waiting]:
+    connection, application = Connection(), Waiting()
+    connection.http1._respond = application
+    return connection, application
+
+
+async def test_no_deadline_ends_a_request_that_waits(mock_clock: MockClock) -> None:
+    connection, application = waiting()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(connection.http1.run, GET)
+        await application.began.wait()
+        mock_clock.jump(3_600)
+        await wait_all_tasks_blocked()
+        application.answer.set()
+        await wait_all_tasks_blocked()
+        (written,) = connection.stream.written
+        assert written.endswith(b"changed")
+        assert b"Connection" not in written
+        # The next request is awaited as after any other.
+        mock_clock.jump(59)
+        await wait_all_tasks_blocked()
+        await connection.client.send_all(GET)
+        await wait_all_tasks_blocked()
+        assert 2 == len(connection.stream.written)
+        await connection.client.send_stream.aclose()
+
+
+async def test_a_client_that_leaves_while_its_request_waits_is_noticed_at_once() -> None:
+    connection, application = waiting()
+
+    assert await connection.run(received=GET) is None
+    assert application.has_gone
+    assert [] == connection.stream.written
+
+
+async def test_a_broken_connection_is_a_client_that_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    connection, application = waiting()
+
+    async def receive(*, is_partly: bool) -> bytes:
+        raise trio.BrokenResourceError
+
+    monkeypatch.setattr(connection.stream, "receive", receive)
+    assert await connection.http1.run(GET) is None
+    assert application.has_gone
+
+
+async def test_requests_that_come_while_one_waits_are_answered_after_it() -> None:
+    connection, application = waiting()
+    found: list[object] = []
+
+    async def serve() -> None:
+        found.append(await connection.http1.run(GET))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve)
+        await application.began.wait()
+        for part in (GET[:10], GET[10:] + GET):
+            await connection.client.send_all(part)
+            await wait_all_tasks_blocked()
+        assert [] == connection.stream.written
+        application.answer.set()
+        await wait_all_tasks_blocked()
+        assert 3 == len(connection.stream.written)
+        await connection.client.send_stream.aclose()
+    assert [None] == found
+
+
+async def test_what_comes_behind_the_last_request_while_it_waits_is_unread() -> None:
+    connection, application = waiting()
+    last = GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(connection.http1.run, last)
+        await application.began.wait()
+        await connection.client.send_all(b"more")
+        await wait_all_tasks_blocked()
+        application.answer.set()
+    assert connection.http1.has_unread
+
+
+async def test_only_so_many_bytes_are_read_ahead() -> None:
+    connection, application = waiting()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(connection.http1.run, GET)
+        await application.began.wait()
+        for _ in range(2):
+            await connection.client.send_all(b"x" * (HEAD_BYTES // 2))
+            await wait_all_tasks_blocked()
+        await connection.client.send_all(b"not read")
+        await connection.client.send_stream.aclose()
+        await wait_all_tasks_blocked()
+        assert HEAD_BYTES == len(connection.http1._body.ahead)
+        assert not application.has_gone
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("is_draining", [False, True])
+async def test_a_request_that_waited_until_the_drain_closes_its_connection(is_draining: bool) -> None:
+    connection, application = waiting()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(connection.http1.run, GET)
+        await application.began.wait()
+        connection.is_draining = is_draining
+        application.answer.set()
+        await wait_all_tasks_blocked()
+        assert is_draining == (b"\r\nConnection: close\r\n" in connection.stream.written[0])
+        nursery.cancel_scope.cancel()
+
+
+async def test_in_a_drain_a_request_that_did_not_wait_is_answered_as_ever() -> None:
+    connection, application = waiting()
+    respond = connection.respond
+
+    async def first_waits(head: RequestHead, body: Body) -> Response:
+        if not connection.stream.written:
+            return await application(head, body)
+        connection.is_draining = True
+        return await respond(head, body)
+
+    application.answer.set()
+    connection.http1._respond = first_waits
+    assert await connection.http1.run(GET + GET) is None
+    assert [False, False] == [b"Connection" in each for each in connection.stream.written]
 
 
 # Event streams.

@@ -886,3 +886,96 @@ async def test_in_a_drain_the_end_of_a_stream_is_sent_before_the_connection_ends
         while data := await http.client.stream.receive_some():
             read += data
         assert b"\0\0\0\0\1" + number.to_bytes(4, "big") in read
+
+
+# Requests that wait.
+
+
+def waiting(answer: trio.Event, ended: list[bool]) -> Respond:
+    """An application whose requests to /watch wait until the event is set."""
+
+    async def respond(head: RequestHead, body: Body) -> Response:
+        if head.path != "/watch":
+            return Response(200, b"other")
+        try:
+            with body.waiting():
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(body.wait_gone)
+                    await answer.wait()
+                    nursery.cancel_scope.cancel()
+        except RemoteError as error:
+            return Response(error.status)
+        finally:
+            ended.append(True)
+        return Response(200, b"changed")
+
+    return respond
+
+
+async def test_no_deadline_ends_a_request_that_waits(autojump_clock: MockClock) -> None:
+    answer = trio.Event()
+    async with served(respond=waiting(answer, [])) as http:
+        number = http.client.request("/watch")
+        await http.client.flush()
+        await trio.sleep(3_600)
+        answer.set()
+        assert b"changed" == (await http.client.answer(number)).body
+
+
+async def test_half_of_the_streams_may_wait_and_the_others_are_answered() -> None:
+    answer = trio.Event()
+    async with served(respond=waiting(answer, [])) as http:
+        numbers = [http.client.request("/watch") for _ in range(50)]
+        await http.client.flush()
+        await wait_all_tasks_blocked()
+        assert 429 == (await ask(http, "/watch")).status
+        assert b"other" == (await ask(http, "/other")).body
+        http.client.h2.reset_stream(numbers[0])
+        await http.client.flush()
+        await wait_all_tasks_blocked()
+        numbers.append(http.client.request("/watch"))
+        await http.client.flush()
+        answer.set()
+        assert [b"changed"] * 50 == [(await http.client.answer(each)).body for each in numbers[1:]]
+
+
+async def test_a_reset_ends_a_request_that_waits() -> None:
+    ended: list[bool] = []
+    async with served(respond=waiting(trio.Event(), ended)) as http:
+        number = http.client.request("/watch")
+        await http.client.flush()
+        await wait_all_tasks_blocked()
+        assert [] == ended
+        http.client.h2.reset_stream(number)
+        await http.client.flush()
+        await wait_all_tasks_blocked()
+        assert [True] == ended
+
+
+async def test_a_client_that_closes_its_connection_ends_its_requests_that_wait() -> None:
+    ended: list[bool] = []
+    async with served(respond=waiting(trio.Event(), ended)) as http:
+        for _ in range(3):
+            http.client.request("/watch")
+        await http.client.flush()
+        await wait_all_tasks_blocked()
+        await http.client.stream.aclose()
+        await http.ended.wait()
+        assert [True] * 3 == ended
+
+
+async def test_in_a_drain_a_request_that_waits_is_answered_before_the_connection_ends() -> None:
+    answer = trio.Event()
+    async with served(respond=waiting(answer, [])) as http:
+        http.client.request("/watch")
+        await http.client.flush()
+        await wait_all_tasks_blocked()
+        http.connection.drain()
+        await wait_all_tasks_blocked()
+        assert not http.ended.is_set()
+        answer.set()
+        # A GOAWAY ends the h2 package's own end at once, so that frames are looked at as they are.
+        data = b""
+        while b"changed" not in data:
+            data += await http.client.stream.receive_some()
+        await http.ended.wait()

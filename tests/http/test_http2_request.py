@@ -6,6 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from vortexd.core.errors import RemoteError
 from vortexd.http.http2_request import HeadRefused, RequestStream
 from vortexd.net.proxies import Proxies, Sender
 
@@ -128,3 +129,22 @@ async def test_nothing_ends_the_wait_for_a_client_that_leaves_but_cancellation(a
         await stream().wait_gone()
 
     assert scope.cancelled_caught
+
+
+async def test_a_request_that_waits_says_so() -> None:
+    request = stream()
+    with request.waiting():
+        assert request.is_waiting
+    assert not request.is_waiting
+    with pytest.raises(ZeroDivisionError), request.waiting():
+        raise ZeroDivisionError
+    assert not request.is_waiting
+
+
+async def test_a_request_that_may_not_wait_is_refused() -> None:
+    request = stream()
+    request.may_wait = lambda: False
+    with pytest.raises(RemoteError) as refused, request.waiting():
+        raise AssertionError
+    assert (429, "1") == (refused.value.status, refused.value.headers["Retry-After"])
+    assert not request.is_waiting

@@ -183,6 +183,35 @@ async def test_another_method_is_refused_with_the_accepted_ones() -> None:
     assert [] == http.page.asked
 
 
+class Waits:
+    """A wait that nobody waits for."""
+
+    async def wait(self, wait_gone: Callable[[], Awaitable[None]]) -> bool:
+        raise NotImplementedError
+
+    def leave(self, status: int | None) -> None:
+        raise NotImplementedError
+
+
+async def test_a_request_that_waits_counts_only_when_it_is_answered() -> None:
+    seen: list[tuple[bool, object]] = []
+
+    async def answer(request: Request) -> Response:
+        seen.extend((each.may_wait, each.waited) for each in (request, request.admitted()))
+        return Response(waiting=waits) if request.waited is None else Response()
+
+    http, waits = Handling(Page(answer)), Waits()
+    head = RequestHead("GET", "/page", "", (), Sender("127.0.0.1"))
+    assert waits is (await http.handler.answer(head, may_wait=True)).waiting
+    assert {} == http.counts
+    assert (await http.handler.answer(head, may_wait=True, waited=waits)).waiting is None
+    assert {("/page", "2xx"): 1} == http.counts
+    await http.ask()
+
+    expected = [(True, None), (True, waits), (False, None)]
+    assert [each for each in expected for _ in range(2)] == seen
+
+
 async def test_a_token_is_required_before_the_endpoint_answers() -> None:
     http = Handling(gate=guarded())
     statuses = [(await http.ask(token=token)).status for token in ("", "vt_unknown", TOKENS["read"])]

@@ -90,10 +90,12 @@ async def test_a_reserve_of_descriptors_is_left_alone(
         places.count += 1
 
     assert places.is_full
+    assert limit == places.most
     assert limit + spare <= descriptors - min(256, descriptors // 4) * 3 // 4
     places.replace(ServerSettings(connections=10))
     places.count = 10 + spare
     assert places.is_full
+    assert 10 == places.most
     places.replace(ServerSettings(connections=1_000_000))
     places.count = limit + spare - 1
     assert not places.is_full

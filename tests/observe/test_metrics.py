@@ -105,6 +105,8 @@ def samples(metrics: Metrics | SupervisorMetrics) -> dict[str, float]:
         (lambda metrics: metrics.reloaded(is_done=True), {'reloads_total{outcome="done"}': 1}),
         (lambda metrics: metrics.reloaded(is_done=False), {'reloads_total{outcome="refused"}': 1}),
         (lambda metrics: metrics.rolled_back("failed"), {'rollbacks_total{outcome="failed"}': 1}),
+        (lambda metrics: metrics.waited("gone"), {'waits_total{outcome="gone"}': 1}),
+        (lambda metrics: metrics.watch_waiting(lambda: 3), {"waiting_requests": 3}),
         (lambda metrics: metrics.watch_tasks(lambda: 12), {"tasks": 12}),
         (lambda metrics: metrics.watch_pins(lambda: (2, 7.0)), {"pins": 2, "pin_end_timestamp_seconds": 7}),
         (lambda metrics: metrics.watch_pins(lambda: (1, None)), {"pins": 1}),

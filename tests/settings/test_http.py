@@ -4,7 +4,7 @@ import pytest
 
 from vortexd.settings.http import HttpSettings
 
-from .sections import problems, read, waiting
+from .sections import assert_whole, problems, read, waiting
 
 HIDDEN = ("*.bak", "*.orig", "*.swp", "*~", ".#*", "*.rej", "*.tmp")
 
@@ -13,6 +13,12 @@ def test_by_default_paths_have_no_prefix_and_leftovers_of_editors_are_hidden() -
     expected = HttpSettings(prefix="", accept_empty=True, strict_errors=False, hidden_files=HIDDEN)
 
     assert expected == read(HttpSettings)
+
+
+@pytest.mark.parametrize(("key", "usual"), [("watches", 4_096), ("watches_per_client", 256)])
+def test_the_requests_that_wait_are_limited(key: str, usual: int) -> None:
+    assert usual == getattr(HttpSettings(), key)
+    assert_whole(HttpSettings, key, 1, 1_000_000)
 
 
 @pytest.mark.parametrize("prefix", ["", "/config", "/a/b", "/v1.2", "/~team", "/a-_~0", "/..a"])

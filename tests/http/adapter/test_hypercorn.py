@@ -11,9 +11,10 @@ from hypercorn.protocol.h11 import H11Protocol
 
 from vortexd.http.adapter import hypercorn
 from vortexd.http.adapter.h11 import Http1Parser
-from vortexd.http.adapter.hypercorn import Http1Server
+from vortexd.http.adapter.hypercorn import Http1Server, may_last
 from vortexd.http.endpoint import Response
 from vortexd.http.request_head import Body, PeerGone, RequestHead
+from vortexd.net.head import parse_head
 from vortexd.net.proxies import Sender
 
 SENDER = Sender("192.0.2.1")
@@ -225,3 +226,21 @@ async def test_H05_requests_of_a_peer_that_has_gone_are_not_served() -> None:
 
     assert len(responder.heads) <= 2
     assert transport.ended
+
+
+@pytest.mark.parametrize(
+    ("line", "more", "lasts"),
+    [
+        (b"GET /api/v1/watch/a/b", b"", True),
+        (b"GET /prefix/api/v1/watch/a/b?version=1", b"", True),
+        (b"GET /api/v1/events/a/b", b"", True),
+        (b"GET /api/v1/watch/a/b", b"Content-Length: 0\r\n", True),
+        (b"GET /api/v1/watch/a/b", b"Content-Length: 1\r\n", False),
+        (b"GET /api/v1/watch/a/b", b"Transfer-Encoding: chunked\r\n", False),
+        (b"HEAD /api/v1/watch/a/b", b"", False),
+        (b"GET /api/v1/watches/a/b", b"", False),
+        (b"GET /a/b", b"", False),
+    ],
+)
+def test_a_request_that_may_wait_is_not_for_hypercorn(line: bytes, more: bytes, lasts: bool) -> None:
+    assert lasts == may_last(parse_head(line + b" HTTP/1.1\r\nHost: localhost\r\n" + more + b"\r\n"))
