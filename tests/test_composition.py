@@ -536,8 +536,9 @@ async def test_the_tracks_of_requests_that_wait_change_with_those_of_connections
 
     monkeypatch.setattr(LateWatchers, "wake_keys", lambda _, keys: done.append(("requests", keys)))
     monkeypatch.setattr(WebSocketServer, "retrack", retrack)
+    monkeypatch.setattr(Fleet, "recount", lambda _: done.append("fleet"))
     await built().stages.publisher._retrack([SHOP])
-    assert [("requests", [SHOP]), ("connections", [SHOP])] == done
+    assert ["fleet", ("requests", [SHOP]), ("connections", [SHOP])] == done
 
 
 async def test_a_reload_checks_requests_that_wait_by_all_new_settings(

@@ -22,7 +22,7 @@ from .endpoint import Endpoint, Request, Response, is_known
 from .key_queries import WITHOUT_FILES
 from .operation import APPLICATION, IF_NONE_MATCH, SOMETIMES, in_path, in_query, ok, operation
 from .query import parse_query
-from .schemas import PROFILES, Operations, ref
+from .schemas import LABELS, PROFILES, Operations, Schema, ref
 from .spring.config_request import ConfigRequest, Form
 from .spring.environment import V1, V2
 from .tracks import CANARY, INSTANCE
@@ -41,6 +41,8 @@ _WAIT, _LONGEST = 300, 600
 # If the key changes so often while its request is registered, the client gets its present state.
 _TRIES = 4
 _DURATION = re.compile(r"([0-9]{1,9})([sm]?)")
+_DURATION_SCHEMA: Schema = {"type": "string", "pattern": f"^({_DURATION.pattern})?$"}
+_LABEL: Schema = {"type": "string", "pattern": f"^({LABELS['pattern'].strip('^$')})?$"}
 _PARAMETERS = ("label", "version", "wait", INSTANCE, CANARY)
 _OPERATIONS: Operations = {
     _PATH: {
@@ -58,9 +60,9 @@ _OPERATIONS: Operations = {
             [
                 APPLICATION,
                 in_path("profile", PROFILES, "prod"),
-                in_query("label", "if it is missing, the default label of the source"),
+                in_query("label", "if it is missing or empty, the default label of the source", _LABEL),
                 in_query("version", "the version that the client has; it takes precedence over If-None-Match"),
-                in_query("wait", "how long to wait, such as 30, 30s or 5m; at most 10m"),
+                in_query("wait", "how long to wait, such as 30, 30s or 5m; at most 10m", _DURATION_SCHEMA),
                 in_query(INSTANCE, "the name of the client, for roll-outs"),
                 in_query(CANARY, "true asks for the candidate of a roll-out"),
                 IF_NONE_MATCH,
