@@ -8,6 +8,7 @@ import pytest
 import trio
 from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair, wait_all_tasks_blocked
 
+from vortexd.core.errors import RemoteError
 from vortexd.http import http1
 from vortexd.http.client_stream import ClientStream
 from vortexd.http.endpoint import Response
@@ -459,7 +460,7 @@ async def test_an_absolute_target_is_handed_over_in_origin_form(connection: Conn
 async def test_a_request_without_a_body_is_over_although_the_peer_stays(connection: Connection) -> None:
     """The application may wait until the peer has gone. A peer that waits for its response doesn't go."""
     with trio.move_on_after(0) as scope:
-        await http1.NoBody(connection.stream, HEAD_BYTES).wait_gone()
+        await http1.NoBody(connection.stream).wait_gone()
 
     assert scope.cancelled_caught
 
@@ -531,7 +532,7 @@ async def test_a_client_that_leaves_while_its_request_waits_is_noticed_at_once()
 async def test_a_broken_connection_is_a_client_that_has_left(monkeypatch: pytest.MonkeyPatch) -> None:
     connection, application = waiting()
 
-    async def receive(*, is_partly: bool) -> bytes:
+    async def receive(*, is_partly: bool, most: int) -> bytes:
         raise trio.BrokenResourceError
 
     monkeypatch.setattr(connection.stream, "receive", receive)
@@ -577,14 +578,45 @@ async def test_only_so_many_bytes_are_read_ahead() -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(connection.http1.run, GET)
         await application.began.wait()
-        for _ in range(2):
-            await connection.client.send_all(b"x" * (HEAD_BYTES // 2))
-            await wait_all_tasks_blocked()
-        await connection.client.send_all(b"not read")
+        await connection.client.send_all(b"x" * 1_000)
+        await wait_all_tasks_blocked()
+        await connection.client.send_all(b"x" * 65_536)
         await connection.client.send_stream.aclose()
         await wait_all_tasks_blocked()
-        assert HEAD_BYTES == len(connection.http1._body.ahead)
+        assert 4_096 == len(connection.http1._body.ahead)
         assert not application.has_gone
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(("extra", "may_wait"), [(0, True), (1, False)])
+async def test_a_request_before_too_many_bytes_may_not_wait(extra: int, may_wait: bool) -> None:
+    connection, refused = Connection(), list[RemoteError]()
+
+    async def respond(head: RequestHead, body: Body) -> Response:
+        if not connection.stream.written:
+            try:
+                with body.waiting():
+                    pass
+            except RemoteError as error:
+                refused.append(error)
+        return Response(200)
+
+    connection.http1._respond = respond
+    count, rest = divmod(4_096 + extra, len(GET))
+    await connection.run(received=GET + GET * count + GET[:rest])
+
+    assert 1 + count == len(connection.stream.written)
+    expected = [] if may_wait else [(400, "at most 4096 bytes may follow a request that waits")]
+    assert expected == [(each.status, each.reason) for each in refused]
+
+
+async def test_a_connection_keeps_no_bytes_of_answered_requests() -> None:
+    connection, application = waiting()
+    application.answer.set()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(connection.http1.run, GET + GET)
+        await wait_all_tasks_blocked()
+        assert (2, b"") == (len(connection.stream.written), connection.http1._body.ahead)
         nursery.cancel_scope.cancel()
 
 

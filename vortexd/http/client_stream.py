@@ -90,11 +90,12 @@ class ClientStream:
         self._receiving = trio.CancelScope(deadline=self._deadline)
         return self._receiving
 
-    async def receive(self, *, is_partly: bool) -> bytes:
+    async def receive(self, *, is_partly: bool, most: int = _RECEIVE_BYTES) -> bytes:
         """Receive bytes. Returns b"" if the client sends nothing more. Call this in the scope `timed`.
 
         Args:
             is_partly: Whether a request has arrived partly.
+            most: The largest number of bytes to receive.
 
         Raises:
             trio.ClosedResourceError: `end` was called before.
@@ -103,7 +104,7 @@ class ClientStream:
         self._check_open()
         if is_partly:
             await self._standing.reads()
-        data = await self._wait_bytes()
+        data = await self._wait_bytes(most)
         # An empty line after a request doesn't begin another request.
         if data and data != EMPTY_LINE:
             self.begin_request()
@@ -115,13 +116,13 @@ class ClientStream:
             self._is_idle = False
             self._wait_until(trio.current_time() + self._settings.request_timeout)
 
-    async def _wait_bytes(self) -> bytes:
+    async def _wait_bytes(self, most: int) -> bytes:
         if self._socket is None:
-            return bytes(await self._stream.receive_some(_RECEIVE_BYTES))
+            return bytes(await self._stream.receive_some(most))
         while (descriptor := self._socket.fileno()) >= 0:
             await trio.lowlevel.wait_readable(descriptor)
             try:
-                return os.read(self._socket.fileno(), _RECEIVE_BYTES)
+                return os.read(self._socket.fileno(), most)
             except BlockingIOError:
                 continue
             except OSError as error:

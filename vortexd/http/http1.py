@@ -15,6 +15,7 @@ from wsgiref.handlers import format_date_time
 import attrs
 import trio
 
+from ..core.errors import RemoteError
 from ..net.head import Head, Refused, Stream, end_of_head, in_origin_form, wants_websocket, without_empty_line
 from ..net.proxies import Proxies, Sender
 from .client_stream import ClientStream
@@ -26,6 +27,8 @@ from .request_head import PeerGone, RequestHead, Respond
 _LARGE = 65_536
 # A head of at most this size is kept until the next request, which is often the same.
 _KEPT_BYTES = 2_048
+# A client may send this many bytes after a request that waits. They take memory for as long as the request waits.
+_AHEAD_BYTES = 4_096
 
 
 @attrs.define(slots=True, eq=False)
@@ -33,13 +36,11 @@ class NoBody:
     """The body of requests that have none, on one connection.
 
     Attributes:
-        most: The client may send about this many bytes while its request waits. Beyond that, the server reads no more.
-        ahead: The bytes that the client has sent meanwhile.
+        ahead: The bytes that the client has sent after the current request.
         has_waited: Whether the current request has waited.
     """
 
     _stream: ClientStream
-    most: int
     ahead: bytes = b""
     has_waited: bool = False
 
@@ -47,18 +48,21 @@ class NoBody:
         """See `Body`."""
 
     def waiting(self) -> AbstractContextManager[None]:
-        """See `Body`."""
+        """See `Body`. A client that has sent much after its request must wait for the response before it sends more."""
+        if len(self.ahead) > _AHEAD_BYTES:
+            raise RemoteError(f"at most {_AHEAD_BYTES} bytes may follow a request that waits", 400)
         self.has_waited = True
         return self._stream.waiting()
 
     async def wait_gone(self) -> None:
         """See `Body`. A client that closes only its sending half while its request waits has gone, too.
 
-        If the request doesn't wait and the peer leaves, only the write of the response fails.
+        If the request doesn't wait and the peer leaves, only the write of the response fails. The same holds if the client
+        has sent so much after the request that the server reads no more.
         """
         try:
-            while self.has_waited and len(self.ahead) < self.most:
-                data = await self._stream.receive(is_partly=False)
+            while self.has_waited and (most := _AHEAD_BYTES - len(self.ahead)) > 0:
+                data = await self._stream.receive(is_partly=False, most=most)
                 if not data:
                     return
                 self.ahead += data
@@ -141,7 +145,7 @@ class Http1:
         # Clients repeat their requests. So the last head is kept as it was received and as it was parsed.
         self._last: tuple[bytes, Head] | None = None
         self._request: tuple[Head, RequestHead] | None = None
-        self._body = NoBody(stream, head_bytes)
+        self._body = NoBody(stream)
 
     async def run(self, received: bytes, first: Head | None = None) -> Unanswered | Streamed | None:
         """Serve until the connection ends, or until a request needs another server.
@@ -177,12 +181,12 @@ class Http1:
             self._stream.begin_request()
             if not head.is_plain:
                 return Unanswered(received, wants_websocket(head) and head.target.startswith(b"/ws/"))
-            received = received[head.size :]
+            received, self._body.ahead = b"", received[head.size :]
             self._works()
-            stream = await self._answer(head, has_more=bool(received))
+            stream = await self._answer(head)
             if stream is not None:
                 return stream
-            received, self._body.ahead = received + self._body.ahead, b""
+            received, self._body.ahead = self._body.ahead, b""
             if head.closes or self._is_draining():
                 self.has_unread = bool(received)
                 return None
@@ -211,12 +215,8 @@ class Http1:
             self._last = found
         return found
 
-    async def _answer(self, head: Head, *, has_more: bool) -> Streamed | None:
-        """Answer a request, unless the body of the response lasts.
-
-        Args:
-            has_more: Whether the client has sent more after the request.
-        """
+    async def _answer(self, head: Head) -> Streamed | None:
+        """Answer a request, unless the body of the response lasts."""
         if self._request is None or self._request[0] is not head:
             path, _, query = head.target.decode("ascii").partition("?")
             method = head.method.decode("ascii")
@@ -227,7 +227,7 @@ class Http1:
         if response.stream is not None:
             is_chunked = head.http_version != b"1.0"
             start = response_head(response, closes=True, is_chunked=is_chunked)
-            return Streamed(response.stream, start, is_chunked, has_more)
+            return Streamed(response.stream, start, is_chunked, has_spoken=bool(self._body.ahead))
         # A client that has waited until the drain must not send its next request here.
         closes = head.closes or (self._body.has_waited and self._is_draining())
         start, body = response_head(response, closes=closes), response.content(request.method)
