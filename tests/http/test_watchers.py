@@ -2,15 +2,17 @@
 
 from collections import Counter
 from collections.abc import Collection
+from functools import partial
 from random import Random
 from typing import Any
 
 import attrs
 import pytest
 import trio
+from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from tests.fakes import KEY, FakeLine
+from tests.fakes import KEY, FakeLine, Rounds
 from vortexd.auth import Kind, Principal
 from vortexd.core.candidate import candidate_of
 from vortexd.core.errors import RemoteError, UnknownLabel
@@ -42,17 +44,10 @@ class Counts:
         self.outcomes[outcome] += 1
 
 
-class Rounds(trio.abc.Instrument):
-    """Counts the rounds of the event loop."""
-
-    number = 0
-
-    def after_io_wait(self, timeout: float) -> None:
-        self.number += 1
-
-
-def request(name: str = "one", peer: str = "192.0.2.1", expires_at: float | None = None) -> Request:
-    owner: Any = Owner(Principal(name, Kind.TOKEN, (), expires_at))
+def request(
+    name: str = "one", peer: str = "192.0.2.1", expires_at: float | None = None, kind: Kind = Kind.TOKEN
+) -> Request:
+    owner: Any = Owner(Principal(name, kind, (), expires_at))
     return Request("GET", "/", "", Headers([]), b"", owner, lambda: owner, peer)
 
 
@@ -322,6 +317,24 @@ async def test_an_ipv6_network_is_one_client(waits: Waits) -> None:
     waits.enter(by=request(peer="2001:db8:0:1::1"))
 
 
+async def test_without_tokens_a_network_is_one_client(waits: Waits) -> None:
+    """One host may have all addresses of its network, and take another one for each request."""
+    anonymous = partial(request, "anonymous", kind=Kind.ANONYMOUS)
+    waits.limits = Limits(100, 1)
+    for peer, same in (("2001:db8::1", "2001:db8::2"), ("192.0.2.1", "192.0.2.1"), ("", "")):
+        waits.enter(by=anonymous(peer=peer))
+        with pytest.raises(RemoteError, match="this client"):
+            waits.enter(by=anonymous(peer=same))
+    waits.enter(by=anonymous(peer="192.0.2.2"))
+
+
+async def test_a_token_and_a_subject_of_the_same_name_are_two_clients(waits: Waits) -> None:
+    waits.limits = Limits(100, 1)
+    for kind in (Kind.TOKEN, Kind.JWT, Kind.CERTIFICATE):
+        waits.enter(by=request(kind=kind))
+    assert 3 == len(waits.watchers)
+
+
 async def test_all_clients_together_may_have_so_many(waits: Waits) -> None:
     waits.limits = Limits(2, 100)
     first = waits.enter(by=request("one"))
@@ -335,6 +348,32 @@ async def test_all_clients_together_may_have_so_many(waits: Waits) -> None:
     waits.enter(by=request("three"))
 
 
+async def test_refusals_are_logged_once_a_minute_for_each_limit(waits: Waits, mock_clock: MockClock) -> None:
+    def refused(name: str, count: int) -> None:
+        for _ in range(count):
+            with pytest.raises(RemoteError):
+                waits.enter(by=request(name))
+
+    waits.limits = Limits(3, 2)
+    for name in ("one", "one", "two"):
+        waits.enter(by=request(name))
+    with capture_logs() as logs:
+        refused("one", 1)
+        refused("three", 1)
+        for _ in range(2):
+            mock_clock.jump(59.9)
+            refused("one", 3)
+            mock_clock.jump(0.1)
+            refused("one", 1)
+        refused("three", 1)
+
+    warning = {"event": "waits refused", "log_level": "warning"}
+    mine = {**warning, "setting": "http.watches_per_client", "limit": 2}
+    all_ = {**warning, "setting": "http.watches", "limit": 3}
+    expected = [{**mine, "refused": 1}, {**all_, "refused": 1}, *[{**mine, "refused": 4}] * 2, {**all_, "refused": 1}]
+    assert expected == logs
+
+
 async def test_nothing_is_kept_of_a_client_that_waits_no_more(waits: Waits) -> None:
     for number in range(3):
         waits.enter(by=request(str(number))).leave(200)
@@ -346,24 +385,78 @@ async def test_nothing_is_kept_of_a_client_that_waits_no_more(waits: Waits) -> N
 
 async def test_a_change_for_a_thousand_wakes_a_few_in_each_round(waits: Waits) -> None:
     waits.limits = Limits(2_000, 2_000)
-    rounds: Counter[int] = Counter()
-    clock = Rounds()
+    results: Counter[int] = Counter()
 
     async def wait(waiter: Waiter) -> None:
         await waits.wait(waiter)
-        rounds[clock.number] += 1
+        results[rounds.count] += 1
 
     async with trio.open_nursery() as nursery:
         for _ in range(1_000):
             nursery.start_soon(wait, waits.enter())
         await wait_all_tasks_blocked()
-        trio.lowlevel.add_instrument(clock)
+        rounds = Rounds.counting()
         waits.line.publish({"a": 2})
 
     assert [True] * 1_000 == waits.results
-    assert max(rounds.values()) <= _AT_ONCE
-    assert 1_000 / _AT_ONCE == len(rounds)
+    assert max(results.values()) <= _AT_ONCE
+    assert 1_000 / _AT_ONCE == len(results)
     assert 0 == waits.watchers._running
+
+
+@pytest.mark.parametrize("by", ["token", "end"])
+async def test_waits_that_end_at_the_same_moment_take_turns(waits: Waits, autojump_clock: MockClock, by: str) -> None:
+    waits.limits = Limits(2_000, 2_000)
+    results: Counter[int] = Counter()
+    rounds = Rounds.counting()
+    began = trio.current_time()
+
+    async def wait(waiter: Waiter) -> None:
+        await waits.wait(waiter)
+        results[rounds.count] += 1
+        waiter.leave(401)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(500):
+            nursery.start_soon(wait, waits.enter(by=request(expires_at=NOW + 20 if by == "token" else None)))
+
+    assert [True] * 500 == waits.results
+    assert max(results.values()) <= _AT_ONCE
+    assert (20.01 if by == "token" else 300 * 33 / 32) == pytest.approx(trio.current_time() - began)
+    assert (0, 0, 0) == (waits.watchers._running, len(waits.watchers._due), waits.line.held[KEY])
+
+
+async def test_a_client_that_leaves_before_its_turn_is_noticed(waits: Waits, autojump_clock: MockClock) -> None:
+    waiters = [waits.enter(seconds=32) for _ in range(2 * _AT_ONCE)]
+    gone = trio.Event()
+    results: list[tuple[int, bool]] = []
+
+    async def wait(number: int) -> None:
+        last = 2 * _AT_ONCE - 1
+        results.append((number, await waiters[number].wait(gone.wait if number == last else waits.left.wait)))
+        gone.set()
+
+    async with trio.open_nursery() as nursery:
+        for number in range(2 * _AT_ONCE):
+            nursery.start_soon(wait, number)
+
+    assert {True: 2 * _AT_ONCE - 1, False: 1} == Counter(is_there for _, is_there in results)
+    assert 0 == waits.watchers._running
+
+
+async def test_a_wait_that_ends_before_the_turn_of_its_change_is_not_woken_twice(
+    waits: Waits, mock_clock: MockClock
+) -> None:
+    """Half of the requests wait for their turn when their time ends."""
+    async with trio.open_nursery() as nursery:
+        for _ in range(2 * _AT_ONCE):
+            nursery.start_soon(waits.wait, waits.enter(seconds=32))
+        await wait_all_tasks_blocked()
+        waits.line.publish({"a": 2})
+        mock_clock.jump(40)
+
+    assert [True] * 2 * _AT_ONCE == waits.results
+    assert (0, 0) == (waits.watchers._running, len(waits.watchers._due))
 
 
 async def test_requests_that_leave_before_their_turn_do_not_stop_the_others(waits: Waits) -> None:

@@ -5,6 +5,7 @@ and its version is compared in one synchronous step, so no change is lost in bet
 application ask its endpoint again. So this module knows nothing of rights or documents.
 """
 
+import math
 import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Collection, Iterable
@@ -12,6 +13,7 @@ from random import Random
 from typing import Protocol
 
 import attrs
+import structlog
 import trio
 
 from ..core.candidate import plain
@@ -22,6 +24,8 @@ from ..pipeline.broadcast import Delivery, Subscriber
 from ..pipeline.registry import Registry
 from .endpoint import Request
 
+log = structlog.get_logger()
+
 # The requests that are woken in one round of the event loop. With the answers, this takes about two milliseconds.
 _AT_ONCE = 8
 # A wait lasts longer by a random part of it, at most one in so many, so that clients don't come back all at once.
@@ -30,6 +34,8 @@ _JITTER = 16
 _SLACK = 0.01
 # Clients that were waiting in a drain come back after at least and at most so many seconds.
 _RETRY_SECONDS = 1, 3
+# At least so many seconds lie between two warnings about the same limit.
+_WARNING_INTERVAL = 60.0
 # The outcome of a wait by the status of the response. All others have failed.
 _OUTCOMES = {200: "changed", 304: "unchanged", 401: "refused", 403: "refused", 429: "limited", 503: "unavailable"}
 
@@ -112,10 +118,16 @@ class Waiter:
         """See `Waiting`. The task waits for its client, so it needs no other task, and a wake-up cancels that."""
         if self.is_due:
             return True
+        is_over = False
         try:
-            with trio.CancelScope(deadline=min(self.until, self.expires)) as self._scope:
-                await wait_gone()
-                return False
+            while not self._is_woken:
+                with trio.CancelScope(deadline=math.inf if is_over else min(self.until, self.expires)) as self._scope:
+                    if is_over:
+                        # The token of thousands of requests expires for all of them at once. So each takes its turn.
+                        self._watchers.wake((self,))
+                    await wait_gone()
+                    return False
+                is_over = True
             return True
         finally:
             self._scope = None
@@ -164,6 +176,9 @@ class Watchers:
         self._due: deque[Waiter] = deque()
         self._running = 0
         self._is_draining = False
+        # By setting: the refusals since the last warning, and its time.
+        self._refused: Counter[str] = Counter()
+        self._warned: dict[str, float] = {}
 
     def __len__(self) -> int:
         return self._count
@@ -185,10 +200,10 @@ class Watchers:
             RemoteError: Too many requests wait, or the server is stopping.
             UnknownLabel, FormatError, ResolveError: The key can't be resolved.
         """
-        client = f"{request.client} {share_of(request.peer)}" if waited is None else waited.client
         if self._is_draining:
             retry = str(self._random.randint(*_RETRY_SECONDS))
             raise RemoteError("stopping", 503, {"Retry-After": retry})
+        client = _client(request)
         if waited is None:
             self._check(client)
         watched = self._watched.get(key) or self._begin(key)
@@ -253,16 +268,25 @@ class Watchers:
     def _check(self, client: str) -> None:
         limits = self._limits()
         if self._by_client[client] >= limits.per_client:
-            self._counters.waited("limited")
+            self._note_refusal("http.watches_per_client", limits.per_client)
             raise RemoteError("too many requests of this client wait", 429, {"Retry-After": "1"})
         if self._count >= limits.total:
-            self._counters.waited("limited")
+            self._note_refusal("http.watches", limits.total)
             raise RemoteError("too many requests wait", 503, {"Retry-After": "1"})
+
+    def _note_refusal(self, setting: str, limit: int) -> None:
+        """Count a refusal. Refused clients come back each second, so the warnings about a limit are rare."""
+        self._counters.waited("limited")
+        self._refused[setting] += 1
+        now = trio.current_time()
+        if now - self._warned.get(setting, -math.inf) >= _WARNING_INTERVAL:
+            log.warning("waits refused", setting=setting, limit=limit, refused=self._refused.pop(setting))
+            self._warned[setting] = now
 
     def _expires(self, request: Request) -> float:
         expires_at = request.owner.principal.expires_at
         if expires_at is None:
-            return float("inf")
+            return math.inf
         return trio.current_time() + max(0.0, expires_at - self._epoch()) + _SLACK
 
     def _begin(self, key: Key) -> Watched:
@@ -282,3 +306,9 @@ class Watchers:
             del self._watched[watched.key]
             self._registry.discard(watched, watched.key)
             self._keys.release(watched.key)
+
+
+def _client(request: Request) -> str:
+    """Identify the client of a request: its kind, its name and its network. One IPv6 host may have all of a network."""
+    principal = request.owner.principal
+    return f"{principal.kind.value} {principal.name} {share_of(request.peer)}"
