@@ -230,6 +230,15 @@ def test_T07_wrong_tokens_beyond_the_burst_are_answered_with_429_and_the_seconds
     assert {"Retry-After": "3"} == errors[2].headers
 
 
+def test_T07_a_token_that_was_admitted_before_is_no_failure(clocks: Clocks) -> None:
+    gate = make_gate(authority(), clocks, AuthSettings(failure_burst=1))
+
+    for _ in range(3):
+        with pytest.raises(Unauthorized):
+            gate.admit(WRONG, "/", PEER, was_admitted=True)
+    assert [401, 429] == [refusal(gate, WRONG).status for _ in range(2)]
+
+
 def test_T07_a_client_that_is_only_recognized_is_never_counted(clocks: Clocks) -> None:
     gate = make_gate(authority(), clocks, AuthSettings(failure_burst=1))
     foreign = [*bearer(TOKEN), (b"host", b"evil.example")]

@@ -113,8 +113,13 @@ class Gate:
         except ValueError:
             return False
 
-    def admit(self, headers: Sequence[tuple[bytes, bytes]], target: str, sender: Sender) -> "Admission":
+    def admit(
+        self, headers: Sequence[tuple[bytes, bytes]], target: str, sender: Sender, *, was_admitted: bool = False
+    ) -> "Admission":
         """Identify the sender of a request.
+
+        Args:
+            was_admitted: Whether the same request was admitted before. A token that is no longer valid isn't a failure then.
 
         Raises:
             RemoteError: 400, 401, 403 or 429.
@@ -125,7 +130,8 @@ class Gate:
             return self._identify(credentials, sender)
         except Unauthorized:
             # A client that sent no credentials hasn't been asked yet, so this isn't a failure.
-            wait = 0.0 if credentials.is_empty else self._failures.record(sender.host, self._monotonic())
+            is_failure = not credentials.is_empty and not was_admitted
+            wait = self._failures.record(sender.host, self._monotonic()) if is_failure else 0.0
             if wait:
                 raise TooManyFailures(wait) from None
             raise

@@ -65,7 +65,7 @@ class RequestHandler:
         headers, sender, path = head.headers, head.sender, head.path
 
         def admit() -> Admission:
-            return self._gate.admit(headers, f"{path}?{head.query}", sender)
+            return self._gate.admit(headers, f"{path}?{head.query}", sender, was_admitted=waited is not None)
 
         def check() -> None:
             self._gate.check_headers(headers, sender)
