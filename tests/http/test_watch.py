@@ -10,9 +10,9 @@ import trio
 from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from tests.fakes import KEY, FakeLine, open_gate, timestamp
+from tests.fakes import KEY, FakeLine, Rounds, open_gate, timestamp
 from tests.http.serving import FakeReader, quart_at_once
-from tests.http.test_watchers import Counts, Middle, Rounds
+from tests.http.test_watchers import Counts, Middle
 from vortexd.auth import Authority, Gate, Tokens, load_tokens
 from vortexd.auth.tokens import digest_of
 from vortexd.core.candidate import candidate_of
@@ -263,6 +263,17 @@ async def test_a_request_with_a_body_does_not_wait(polling: Polling) -> None:
     assert 200 == (await polling.ask(f"version={OLD}", content_length="1")).status
 
 
+@pytest.mark.parametrize(("more", "status"), [(99, 304), (100, 400)])
+async def test_a_request_with_many_headers_does_not_wait(
+    polling: Polling, autojump_clock: MockClock, more: int, status: int
+) -> None:
+    headers = {f"x_{number}": "" for number in range(more)}
+    response = await polling.ask(f"version={polling.version()}&wait=1", **headers)
+    assert status == response.status
+    assert (status == 400) == (b"at most 100 headers" in response.body)
+    assert 200 == (await polling.ask(f"version={OLD}", **headers)).status
+
+
 # The time of the wait.
 
 
@@ -432,11 +443,10 @@ async def test_after_a_wake_up_an_error_is_that_of_the_ordinary_endpoint(polling
 
 async def test_a_thousand_changes_do_not_hold_the_event_loop(polling: Polling) -> None:
     answered: dict[int, int] = {}
-    clock = Rounds()
 
     async def poll() -> None:
         await polling.poll(f"version={version}")
-        answered[clock.number] = answered.get(clock.number, 0) + 1
+        answered[rounds.count] = answered.get(rounds.count, 0) + 1
 
     version = polling.version()
     async with trio.open_nursery() as nursery:
@@ -444,7 +454,7 @@ async def test_a_thousand_changes_do_not_hold_the_event_loop(polling: Polling) -
             nursery.start_soon(poll)
         await wait_all_tasks_blocked()
         assert (1_000, 1) == (len(polling.late), polling.line.held[KEY])
-        trio.lowlevel.add_instrument(clock)
+        rounds = Rounds.counting()
         polling.publish({"a": 2})
 
     assert 1_000 == sum(answered.values()) == polling.counts.outcomes["changed"]
@@ -511,6 +521,22 @@ async def test_rights_that_are_lost_end_the_wait(after: NoRights, is_changed: bo
     (response,) = polling.responses
     assert (after.status, {"refused": 1}) == (response.status, polling.counts.outcomes)
     assert not {"ETag", "X-Vortex-Version"} & response.headers.keys()
+
+
+async def test_a_token_that_is_revoked_while_requests_wait_is_no_wrong_token() -> None:
+    """Otherwise the server would answer 429, and limit all clients of that address."""
+    authority = Authority(Tokens(load_tokens(FILE, "tokens.toml")))
+    polling = Polling(open_gate(authority, failure_burst=1))
+    polling.load_now()
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(lambda: polling.poll(f"version={polling.version()}", authorization=f"Bearer {TOKEN}"))
+        await wait_all_tasks_blocked()
+        polling.gate.authority = Authority(Tokens(()))
+        polling.late.wake_all()
+
+    assert [401] * 3 == [each.status for each in polling.responses]
+    assert [401, 429] == [(await polling.ask(authorization=f"Bearer {TOKEN}")).status for _ in range(2)]
 
 
 async def test_rights_that_stay_let_a_request_wait_on(polling: Polling) -> None:

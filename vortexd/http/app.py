@@ -34,6 +34,8 @@ _LARGE_BODIES = 8
 # Large bodies of known senders have places of their own, by their announced bytes: as many as eight of the largest questions of
 # other nodes. If they are taken, such a body takes one of the other places.
 _ANNOUNCED_BYTES = 67_108_864
+# A request with more headers can't wait. The memory of thousands of tiny headers is twenty times as large as their text.
+_MOST_HEADERS = 100
 
 
 async def import_quart() -> "type[QuartBodies]":
@@ -95,7 +97,7 @@ class Application:
             PeerGone: The peer closed the connection before its body was complete.
         """
         if not head.may_have_body:
-            response = await self._handler.answer(head, may_wait=True)
+            response = await self._handler.answer(head, may_wait=len(head.headers) <= _MOST_HEADERS)
             return response if response.waiting is None else await self._waited(head, body, response.waiting)
         response = await self._received(head, body)
         if response.stream is None:

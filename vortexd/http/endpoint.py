@@ -60,7 +60,7 @@ class Request:
         admit: Checks the token. For an endpoint that requires a token only from some clients.
         peer: The address of the client, or "" for a Unix socket. A trusted proxy has named it, if there is one.
         check: Checks Host and Origin, as `admit` does first. For an endpoint that answers without a token.
-        may_wait: Whether the response may be a `Waiting`. A request with a body can't wait.
+        may_wait: Whether the response may be a `Waiting`. A request with a body or with many headers can't wait.
         waited: If the request has waited already, the `Waiting` that its endpoint returned. Else None.
     """
 

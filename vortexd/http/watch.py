@@ -191,7 +191,7 @@ class Watch(Endpoint):
             RemoteError: The request can't wait.
         """
         if not request.may_wait:
-            raise RemoteError("a request that waits has no body", 400)
+            raise RemoteError("a request that waits has no body, and at most 100 headers", 400)
         watchers = await self._watchers.get()
         key = self._ordinary.key_of(wanted.config_request, request)
         # This parses in a thread, once for all requests of the same key. `enter` then finds the result.
