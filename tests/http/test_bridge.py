@@ -295,9 +295,9 @@ async def test_a_connection_that_was_handed_over_does_not_come_back_and_its_resp
     heads: list[bytes] = []
     answer = http1.Http1._answer
 
-    async def noted(connection: http1.Http1, head: Head, *, has_more: bool) -> http1.Streamed | None:
+    async def noted(connection: http1.Http1, head: Head) -> http1.Streamed | None:
         heads.append(head.target)
-        return await answer(connection, head, has_more=has_more)
+        return await answer(connection, head)
 
     monkeypatch.setattr(http1.Http1, "_answer", noted)
     async with serving() as http:

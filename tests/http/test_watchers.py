@@ -427,20 +427,20 @@ async def test_waits_that_end_at_the_same_moment_take_turns(waits: Waits, autoju
 
 
 async def test_a_client_that_leaves_before_its_turn_is_noticed(waits: Waits, autojump_clock: MockClock) -> None:
-    waiters = [waits.enter(seconds=32) for _ in range(2 * _AT_ONCE)]
-    gone = trio.Event()
-    results: list[tuple[int, bool]] = []
+    gone = {waits.enter(seconds=32): trio.Event() for _ in range(2 * _AT_ONCE)}
+    results: list[bool] = []
 
-    async def wait(number: int) -> None:
-        last = 2 * _AT_ONCE - 1
-        results.append((number, await waiters[number].wait(gone.wait if number == last else waits.left.wait)))
-        gone.set()
+    async def wait(waiter: Waiter) -> None:
+        is_there = await waiter.wait(gone[waiter].wait)
+        if not results:
+            gone[waits.watchers._due[-1]].set()
+        results.append(is_there)
 
     async with trio.open_nursery() as nursery:
-        for number in range(2 * _AT_ONCE):
-            nursery.start_soon(wait, number)
+        for waiter in gone:
+            nursery.start_soon(wait, waiter)
 
-    assert {True: 2 * _AT_ONCE - 1, False: 1} == Counter(is_there for _, is_there in results)
+    assert {True: 2 * _AT_ONCE - 1, False: 1} == Counter(results)
     assert 0 == waits.watchers._running
 
 
