@@ -638,16 +638,27 @@ async def test_a_request_that_comes_in_a_drain_does_not_wait(polling: Polling) -
 # The candidate of a roll-out.
 
 
-@pytest.mark.parametrize("query", ["instance=one", "canary=true"])
-async def test_a_request_waits_for_the_version_of_its_track(polling: Polling, query: str) -> None:
+@pytest.mark.parametrize(
+    ("query", "headers"),
+    [
+        ("instance=one", {}),
+        ("instance=one", {"x_vortex_instance": "two"}),
+        ("", {"x_vortex_instance": "one"}),
+        ("canary=true", {}),
+        ("", {"x_vortex_canary": "true"}),
+    ],
+)
+async def test_a_request_waits_for_the_version_of_its_track(
+    polling: Polling, query: str, headers: dict[str, str]
+) -> None:
     candidate = candidate_of(KEY)
     polling.publish({"a": 2}, candidate)
     polling.line.targets[KEY], polling.line.reached[KEY] = polling.version(candidate), ("one",)
 
-    assert polling.version(candidate) == (await polling.ask(query)).headers["X-Vortex-Version"]
+    assert polling.version(candidate) == (await polling.ask(query, **headers)).headers["X-Vortex-Version"]
     assert polling.version() == (await polling.ask("instance=two")).headers["X-Vortex-Version"]
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(polling.poll, f"version={polling.version(candidate)}&{query}")
+        nursery.start_soon(lambda: polling.poll(f"version={polling.version(candidate)}&{query}", **headers))
         await wait_all_tasks_blocked()
         assert (0, 1) == (polling.line.held[KEY], polling.line.held[candidate])
         polling.publish({"a": 3})
@@ -676,6 +687,49 @@ async def test_a_request_whose_track_changes_is_answered(polling: Polling) -> No
         assert (200, polling.version(candidate)) == (response.status, response.headers["X-Vortex-Version"])
         assert 1 == len(polling.late)
         nursery.cancel_scope.cancel()
+
+
+async def test_an_instance_that_loses_the_candidate_is_answered_with_its_own_key(polling: Polling) -> None:
+    candidate = candidate_of(KEY)
+    polling.publish({"a": 2}, candidate)
+    polling.line.targets[KEY], polling.line.reached[KEY] = polling.version(candidate), ("one", "two")
+    async with trio.open_nursery() as nursery:
+        for name in ("one", "two"):
+            nursery.start_soon(polling.poll, f"version={polling.version(candidate)}&instance={name}")
+        await wait_all_tasks_blocked()
+        polling.line.reached[KEY] = ("one",)
+        polling.late.wake_keys([KEY])
+        await wait_all_tasks_blocked()
+        assert [polling.version()] == [each.headers["X-Vortex-Version"] for each in polling.responses]
+        del polling.line.targets[KEY]
+        polling.late.wake_keys([KEY])
+
+    assert [polling.version()] * 2 == [each.headers["X-Vortex-Version"] for each in polling.responses]
+    assert 0 == polling.line.held[candidate]
+
+
+async def test_in_a_roll_out_the_responses_vary_by_the_instance(polling: Polling, autojump_clock: MockClock) -> None:
+    candidate = candidate_of(KEY)
+    polling.publish({"a": 2}, candidate)
+    polling.line.targets[KEY], polling.line.reached[KEY] = polling.version(candidate), ("one",)
+    ordinary = await polling.ordinary(x_vortex_instance="one")
+    response = await polling.ask(f"version={polling.version(candidate)}&wait=1", x_vortex_instance="one")
+
+    assert (304, ordinary.headers) == (response.status, response.headers)
+    assert "X-Vortex-Instance, X-Vortex-Canary" in response.headers["Vary"]
+
+
+async def test_a_roll_out_that_begins_refuses_a_request_with_an_invalid_instance(polling: Polling) -> None:
+    candidate = candidate_of(KEY)
+    polling.publish({"a": 2}, candidate)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(polling.poll, f"version={polling.version()}&canary=maybe")
+        await wait_all_tasks_blocked()
+        polling.line.targets[KEY] = polling.version(candidate)
+        polling.late.wake_keys([KEY])
+
+    assert [400] == [each.status for each in polling.responses]
+    assert {"failed": 1} == polling.counts.outcomes
 
 
 async def test_a_track_that_changes_to_the_same_version_moves_the_wait(polling: Polling) -> None:

@@ -10,11 +10,15 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import attrs
+import orjson
 import pytest
+import trio
 
 from tests.certificates import make
 from vortexd.auth.tokens import digest_of
 
+from ..repository import Repository
+from . import test_rollouts as rollouts
 from .process import Server
 from .test_events import save, serving, wait_open
 from .test_proxies import free_port, program
@@ -304,3 +308,70 @@ def test_the_expiry_and_the_withdrawal_of_a_token_end_the_wait(source: Path) -> 
         tokens.write_text(entry("vt_" + "c" * 43))
         server.process.send_signal(signal.SIGHUP)
         assert 401 == clients[1].read().status
+
+
+class Poller:
+    """A client that polls for the newest configuration of `shop`, over one connection."""
+
+    def __init__(self, server: Server, query: str, *headers: str) -> None:
+        self._server, self._query = server, query
+        self._more = "".join(f"{each}\r\n" for each in headers)
+        self.values: list[int] = []
+
+    async def run(self) -> None:
+        version = ""
+        async with await trio.open_tcp_stream("127.0.0.1", self._server.port) as stream:
+            while True:
+                target = f"/api/v1/watch/shop/dev?label=main&version={version}&wait=60{self._query}"
+                await stream.send_all(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n{self._more}\r\n".encode())
+                version = await self._read(stream)
+
+    async def _read(self, stream: trio.SocketStream) -> str:
+        answer = b""
+        while True:
+            answer += await stream.receive_some()
+            head, end, body = answer.decode().lower().partition("\r\n\r\n")
+            headers = dict(each.split(": ", 1) for each in head.splitlines()[1:])
+            if end and len(body) >= int(headers["content-length"]):
+                break
+        assert head.startswith("http/1.1 200 ")
+        self.values.append(orjson.loads(body)["propertysources"][0]["source"]["a"])
+        return headers["x-vortex-version"]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_requests_follow_their_instances_to_the_candidate_and_back(tmp_path: Path, workers: int) -> None:
+    """The instances that the roll-out reaches don't acknowledge it, so that it stays at its first step."""
+    repository = Repository(tmp_path / "config.git")
+    repository.commit({"shop.yml": "a: 1\n"})
+    rule = rollouts.RULE.replace("20", "60")
+    with rollouts.serving(tmp_path, repository, workers, rule) as server:
+        fleet = rollouts.Fleet(server, 40, lambda _, value: "applied" if value == 1 else None)
+        names = [each.name for each in fleet.instances]
+        named = [(name, Poller(server, f"&instance={name}")) for name in names]
+        named += [(name, Poller(server, "", f"X-Vortex-Instance: {name}")) for name in names[:20]]
+        unnamed, canary = Poller(server, ""), Poller(server, "&canary=true")
+        pollers = [*(each for _, each in named), unnamed, canary]
+        async with trio.open_nursery() as nursery:
+            for each in (*fleet.instances, *pollers):
+                nursery.start_soon(each.run)
+            await fleet.all_have(1)
+            await rollouts.until(lambda: [1] * len(pollers) == [one for each in pollers for one in each.values])
+            repository.commit({"shop.yml": "a: 2\n"})
+            await rollouts.until(lambda: sum(2 in each.values for each in fleet.instances) == 4)
+            reached = {each.name for each in fleet.instances if 2 in each.values}
+
+            def have(*values: int) -> bool:
+                are_right = ([1, *(values if name in reached else ())] == each.values for name, each in named)
+                return [1, *values] == canary.values and all(are_right)
+
+            await rollouts.until(lambda: have(2))
+            assert [1] == unnamed.values
+            assert 200 == rollouts.act(server, "abort")[0]
+            await rollouts.until(lambda: have(2, 1))
+            assert [1] == unnamed.values
+            assert 200 == rollouts.act(server, "promote")[0]
+            await rollouts.until(lambda: all(2 == each.values[-1] for each in pollers))
+            nursery.cancel_scope.cancel()
+
+        assert [1, 2] == unnamed.values
