@@ -24,7 +24,7 @@ from vortexd.http.request_head import PeerGone, RequestHead
 from vortexd.http.routes import standard_routes
 from vortexd.http.watch import LateWatchers, Watch
 from vortexd.http.watchers import Limits, Watchers
-from vortexd.net.proxies import Sender
+from vortexd.net.proxies import Proxies, Sender
 from vortexd.observe.metrics import Metrics
 
 PATH = "/api/v1/watch/orders/dev"
@@ -216,9 +216,10 @@ async def test_head_never_waits(polling: Polling, mock_clock: MockClock) -> None
     ],
 )
 async def test_a_query_that_is_not_valid_is_refused(polling: Polling, query: str, reason: bytes) -> None:
-    response = await polling.ask(query)
-    assert 400 == response.status
-    assert reason in response.body
+    for method in ("GET", "HEAD"):
+        response = await polling.ask(query, method)
+        assert 400 == response.status
+        assert reason in response.body
 
 
 @pytest.mark.parametrize("path", ["", "/orders", "/orders/", "//dev", "/orders/dev/main", "/orders/dev/"])
@@ -591,6 +592,27 @@ async def test_beyond_the_limit_a_request_that_would_wait_is_refused(limits: Lim
         polling.publish({"a": 2})
 
     assert {"limited": 1, "changed": 1} == polling.counts.outcomes
+
+
+async def test_each_client_of_a_proxy_has_its_own_limit() -> None:
+    polling = Polling(limits=Limits(9, 1))
+    polling.load_now()
+    proxies = Proxies(("192.0.2.1",))
+    statuses: list[int] = []
+
+    async def poll(client: str) -> None:
+        headers = [(b"host", b"localhost"), (b"x-forwarded-for", client.encode())]
+        head = RequestHead("GET", PATH, f"version={polling.version()}", headers, Sender("192.0.2.1"), proxies)
+        statuses.append((await polling.app.respond(head, polling.body)).status)
+
+    async with trio.open_nursery() as nursery:
+        for client in ("198.51.100.1", "198.51.100.2"):
+            nursery.start_soon(poll, client)
+        await wait_all_tasks_blocked()
+        await poll("198.51.100.1")
+        assert [429] == statuses
+        polling.publish({"a": 2})
+    assert [429, 200, 200] == statuses
 
 
 async def test_a_request_that_waits_holds_no_place_of_made_up_keys(polling: Polling) -> None:

@@ -215,11 +215,12 @@ def _parse(request: Request) -> _Wanted:
     application, profile = map(names.decode_segment, segments)
     given = parse_query(request.query, _PARAMETERS)
     label = names.labels(given["label"]) if given.get("label") else None
+    seconds = _seconds(given.get("wait", ""))
     return _Wanted(
         ConfigRequest(Form.ENVIRONMENT, names.application(application), names.profile(profile), label),
         given.get("version", ""),
         request.headers.get("If-None-Match"),
-        0 if request.method == "HEAD" else _seconds(given.get("wait", "")),
+        0 if request.method == "HEAD" else seconds,
     )
 
 
