@@ -27,6 +27,8 @@ from vortexd.http.watchers import Limits, Watchers
 from vortexd.net.proxies import Proxies, Sender
 from vortexd.observe.metrics import Metrics
 
+# A fault often shows in a request that nothing wakes.
+pytestmark = pytest.mark.timeout(60)
 PATH = "/api/v1/watch/orders/dev"
 OLD = "0123456789abcdef"
 TOKEN = "vt_" + "x" * 43

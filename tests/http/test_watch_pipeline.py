@@ -29,6 +29,8 @@ from vortexd.pipeline.broadcast import Delivery
 from vortexd.rollouts.rollout import PLACES, Status
 from vortexd.settings.http import HttpSettings
 
+# A fault often shows in a request that nothing wakes.
+pytestmark = pytest.mark.timeout(60)
 UNPACED = Policy(None, is_on=False)
 
 

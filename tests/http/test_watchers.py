@@ -20,6 +20,8 @@ from vortexd.core.model import Key
 from vortexd.http.endpoint import Headers, Request
 from vortexd.http.watchers import _AT_ONCE, Limits, Waiter, Watchers
 
+# A fault often shows in a request that nothing wakes.
+pytestmark = pytest.mark.timeout(60)
 OTHER = Key("cart", "dev", "main")
 NOW = 1_000.0
 

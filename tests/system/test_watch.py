@@ -20,6 +20,7 @@ from vortexd.auth.tokens import digest_of
 from ..repository import Repository
 from . import test_rollouts as rollouts
 from .process import Server
+from .test_broken import until
 from .test_events import save, serving, wait_open
 from .test_proxies import free_port, program
 
@@ -247,6 +248,28 @@ def test_over_tls(source: Path, option: str) -> None:
                 version = re.search(r"x-vortex-version: (\w+)", shown) or version
                 assert (option == "--http1.1" and not change) == ("connection: close" in shown.lower())
         assert 0 == server.stop()
+
+
+@pytest.mark.parametrize("option", ["--http2", "--http1.1"])
+def test_over_tls_a_client_that_is_killed_is_freed_at_once(source: Path, option: str) -> None:
+    make(source.parent, "localhost")
+    tls = f'[tls]\ncertificate = "{source.parent}/localhost.crt"\nkey = "{source.parent}/localhost.key"\n'
+    with serving(source, more=tls) as server:
+        curl = ["curl", "-sSk", "--max-time", "30", option]
+
+        def waits(count: int) -> bool:
+            url = f"https://localhost:{server.port}/metrics"
+            text = subprocess.run([*curl, url], capture_output=True, text=True, check=True, timeout=40).stdout
+            return f"\nvortexd_waiting_requests {count}.0\n" in text
+
+        url = f"https://localhost:{server.port}{PATH}"
+        headers = subprocess.run([*curl, "-i", url], capture_output=True, text=True, check=True, timeout=40).stdout
+        version = re.search(r"x-vortex-version: (\w+)", headers)
+        assert version is not None
+        with subprocess.Popen([*curl, f"{url}?version={version[1]}"], stdout=subprocess.DEVNULL) as waiting:
+            until(lambda: waits(1))
+            waiting.kill()
+            until(lambda: waits(0))
 
 
 @pytest.mark.parametrize("name", ["nginx", "haproxy"])
