@@ -197,3 +197,23 @@ async def test_an_instance_gets_the_stable_version_back(status: Status) -> None:
         found = await http.answered(2)
         assert {f"instance=one&version={candidate}": 1, f"canary=true&version={candidate}": 1} == found
         assert 1 == len(http.late)
+
+
+async def test_an_instance_is_answered_as_by_the_ordinary_endpoint_when_another_change_comes() -> None:
+    """The roll-out ends its candidate, and begins another one."""
+    whole, _ = await begun()
+    async with polling(whole) as http:
+
+        async def ordinary() -> int:
+            return value(await http.ask("instance=one", "/shop/default"))
+
+        await whole.publisher.roll_by([whole.policy.record(reach=PLACES)])
+        candidate = await http.version("instance=one")
+        await http.poll(f"instance=one&version={candidate}")
+        await whole.publisher.publish(tree("a: 3", other="a: 3"))
+        assert [await ordinary()] == [*(await http.answered(1)).values()]
+
+        stable = await http.version("instance=one")
+        await http.poll(f"instance=one&version={stable}")
+        await whole.publisher.roll_by([whole.policy.record(reach=PLACES)])
+        assert 3 == (await http.answered(2))[f"instance=one&version={stable}"] == await ordinary()
