@@ -118,16 +118,16 @@ class Waiter:
         """See `Waiting`. The task waits for its client, so it needs no other task, and a wake-up cancels that."""
         if self.is_due:
             return True
-        is_over = False
+        has_ended = False
         try:
             while not self._is_woken:
-                with trio.CancelScope(deadline=math.inf if is_over else min(self.until, self.expires)) as self._scope:
-                    if is_over:
+                with trio.CancelScope(deadline=math.inf if has_ended else min(self.until, self.expires)) as self._scope:
+                    if has_ended:
                         # The token of thousands of requests expires for all of them at once. So each takes its turn.
                         self._watchers.wake((self,))
                     await wait_gone()
                     return False
-                is_over = True
+                has_ended = True
             return True
         finally:
             self._scope = None
