@@ -169,11 +169,11 @@ def nginx(directory: Path, port: int, upstream: int) -> list[str]:
     return [binary, "-p", str(directory), "-c", str(file)]
 
 
-def haproxy(directory: Path, port: int, upstream: int) -> list[str]:
+def haproxy(directory: Path, port: int, upstream: int, options: str = "") -> list[str]:
     binary = program("haproxy", "haproxy")
     file = directory / "haproxy.cfg"
     file.write_text(
-        "defaults\n mode http\n timeout connect 5s\n timeout client 60s\n timeout server 60s\n"
+        f"defaults\n mode http\n{options} timeout connect 5s\n timeout client 60s\n timeout server 60s\n"
         f"frontend f\n bind 127.0.0.1:{port}\n default_backend b\nbackend b\n server s 127.0.0.1:{upstream}\n"
     )
     return [binary, "-db", "-f", str(file)]

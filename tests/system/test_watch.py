@@ -5,7 +5,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -21,8 +21,8 @@ from ..repository import Repository
 from . import test_rollouts as rollouts
 from .process import Server
 from .test_broken import until
-from .test_events import save, serving, wait_open
-from .test_proxies import free_port, program
+from .test_events import haproxy, nginx, save, serving
+from .test_proxies import free_port, running
 
 PATH = "/api/v1/watch/billing/prod"
 ORDINARY = "/billing/prod"
@@ -276,42 +276,25 @@ def test_over_tls_a_client_that_is_killed_is_freed_at_once(source: Path, option:
             until(lambda: waits(0))
 
 
-@pytest.mark.parametrize("name", ["nginx", "haproxy"])
-def test_behind_a_proxy(source: Path, tmp_path: Path, name: str) -> None:
-    binary = program(name, name)
+def haproxy_that_passes_ends_on(directory: Path, port: int, upstream: int) -> list[str]:
+    """It closes its own connection when the client has left."""
+    return haproxy(directory, port, upstream, " option abortonclose\n")
+
+
+@pytest.mark.parametrize("proxy", [nginx, haproxy_that_passes_ends_on])
+def test_behind_a_proxy(source: Path, tmp_path: Path, proxy: Callable[[Path, int, int], list[str]]) -> None:
     port = free_port()
-    with serving(source) as server:
-        file = tmp_path / f"{name}.conf"
-        if name == "nginx":
-            kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-            file.write_text(
-                f"daemon off; pid {tmp_path}/pid; error_log stderr; events {{}} http {{ access_log off;"
-                + "".join(f"{kind}_temp_path {tmp_path}/{kind};" for kind in kinds)
-                + f"server {{ listen 127.0.0.1:{port}; location / {{ proxy_pass http://127.0.0.1:{server.port}; }} }} }}"
-            )
-            command = [binary, "-p", str(tmp_path), "-c", str(file)]
-        else:
-            file.write_text(
-                "defaults\n mode http\n option abortonclose\n timeout connect 5s\n timeout client 60s\n timeout server 60s\n"
-                f"frontend f\n bind 127.0.0.1:{port}\n default_backend b\nbackend b\n server s 127.0.0.1:{server.port}\n"
-            )
-            command = [binary, "-db", "-f", str(file)]
-        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as proxy:
-            try:
-                wait_open(port)
-                with Client(port) as client:
-                    version = client.ask().version
-                    client.send(f"?version={version}&wait=30")
-                    wait_waiting(server, 1)
-                    save(source, 1)
-                    assert 200 == client.read().status
-                with Client(port) as client:
-                    client.send(f"?version={client.ask().version}&wait=30")
-                    wait_waiting(server, 1)
-                wait_waiting(server, 0, 5)
-            finally:
-                proxy.terminate()
-                proxy.wait(10)
+    with serving(source) as server, running(proxy(tmp_path, port, server.port), port, tmp_path):
+        with Client(port) as client:
+            version = client.ask().version
+            client.send(f"?version={version}&wait=30")
+            wait_waiting(server, 1)
+            save(source, 1)
+            assert 200 == client.read().status
+        with Client(port) as client:
+            client.send(f"?version={client.ask().version}&wait=30")
+            wait_waiting(server, 1)
+        wait_waiting(server, 0, 5)
 
 
 def test_the_expiry_and_the_withdrawal_of_a_token_end_the_wait(source: Path) -> None:
