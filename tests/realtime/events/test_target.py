@@ -12,6 +12,11 @@ def parse(query: str = "", last: str | None = None, path: str = "orders/dev", mo
     return parse_events_target(path.split("/"), query, last, most)
 
 
+@pytest.mark.parametrize(("query", "name"), [("", ""), ("label=main", ""), ("instance=", ""), ("instance=one", "one")])
+def test_a_stream_without_a_name_only_watches(query: str, name: str) -> None:
+    assert name == parse(query).target.instance
+
+
 def test_the_query_has_the_names_of_a_handshake() -> None:
     found = parse("label=main&last_version=1f&instance=a&sent_on=1&token=x").target
 

@@ -53,7 +53,8 @@ def parse_events_target(segments: Sequence[str], query: str, header: str | None,
         patterns = tuple(dict.fromkeys(map(parse_pattern, texts)))
         parameters = parse_query(rest)
         last = header or parameters.get("last_event_id") or None
-        target = make_target(names.application(application), names.profile(profile), parameters)
+        # A stream can't acknowledge versions, so it counts as an instance only if it has a name.
+        target = make_target(names.application(application), names.profile(profile), {"instance": "", **parameters})
     except InvalidName as error:
         raise Refusal(error.status, error.reason) from None
     if last is None:
