@@ -4,7 +4,7 @@ import attrs
 import pytest
 
 from vortexd.core.errors import RemoteError
-from vortexd.core.model import Files, Key
+from vortexd.core.model import Edits, Files, Key, Origin
 from vortexd.rollouts import changes as module
 from vortexd.rollouts.changes import (
     ABORT,
@@ -13,12 +13,14 @@ from vortexd.rollouts.changes import (
     act_of,
     found,
     promoted,
+    weight,
     with_beginnings,
     with_next,
     without,
 )
-from vortexd.rollouts.file import MOST_BYTES, MOST_ROLLOUTS
+from vortexd.rollouts.file import MOST_BYTES, MOST_ROLLOUTS, ROLLOUTS
 from vortexd.rollouts.rollout import Beginning, Labels, Plan, Rollout, Status
+from vortexd.shelf.file import encode
 
 from .test_rollout import ROLLOUT
 
@@ -95,6 +97,22 @@ def test_the_files_of_a_roll_out_have_a_limit(more: int, status: int) -> None:
     assert caught.value.status == status
 
 
+LARGE: Labels = ((Files({"a.yml": bytes(MOST_BYTES)}),),)
+
+
+def test_files_that_are_too_large_hold_no_other_key_back() -> None:
+    large = attrs.evolve(BEGUN, labels=LARGE)
+
+    assert [each.key for each in begun([], large, attrs.evolve(BEGUN, key=OTHER))] == [OTHER]
+
+
+def test_the_end_of_a_roll_out_needs_no_record_if_the_files_are_too_large() -> None:
+    over = attrs.evolve(OVER, labels=LARGE)
+
+    assert begun([], over) == []
+    assert begun([ROLLOUT], over) == []
+
+
 def records(number: int, status: Status) -> list[Rollout]:
     return [
         attrs.evolve(ROLLOUT, key=Key(f"a{each}", "p", "l"), status=status, stepped=float(each))
@@ -107,6 +125,55 @@ def test_there_are_only_so_many_roll_outs() -> None:
     with pytest.raises(RemoteError, match="1000 roll-outs") as caught:
         begun(records(MOST_ROLLOUTS, Status.RUNNING), BEGUN)
     assert caught.value.status == 409
+
+
+def test_as_many_begin_as_there_is_room_for() -> None:
+    before = records(MOST_ROLLOUTS - 2, Status.HALTED)
+    several = [attrs.evolve(BEGUN, key=Key(f"b{each}", "p", "l")) for each in range(3)]
+
+    assert begun(before, *several)[:-2] == before
+    assert [each.key.application for each in begun(before, *several)[-2:]] == ["b0", "b1"]
+
+
+def test_a_roll_out_takes_the_place_of_another_one_of_its_key_without_room() -> None:
+    before = [ROLLOUT, *records(MOST_ROLLOUTS - 1, Status.RUNNING)]
+    after = begun(before, attrs.evolve(BEGUN, key=OTHER), attrs.evolve(BEGUN, target="d" * 16))
+
+    assert [each.target for each in after if each.key == KEY] == ["d" * 16]
+    assert OTHER not in {each.key for each in after}
+    assert len(after) == MOST_ROLLOUTS
+
+
+def test_a_version_to_remember_takes_no_place_of_another_one() -> None:
+    before = records(MOST_ROLLOUTS, Status.DONE)
+
+    assert begun(before, OVER) == before
+
+
+def test_all_records_fit_into_the_file() -> None:
+    one, several = begun([], BEGUN)[0], [attrs.evolve(BEGUN, key=Key(f"b{each}", "p", "l")) for each in range(3)]
+    files = weight(one)
+    ids = ["n0", "n1", "n2"]
+
+    after = with_beginnings(several, ids, 7.0, [], most_bytes=2 * files)
+    assert [each.key.application for each in after] == ["b0", "b1"]
+    done = [attrs.evolve(one, key=OTHER, status=Status.DONE)]
+    assert [each.key for each in with_beginnings([BEGUN], ["n0"], 7.0, done, most_bytes=2 * files - 1)] == [KEY]
+    with pytest.raises(RemoteError, match=f"would take more than {files} bytes; end one first") as caught:
+        with_beginnings([BEGUN], ["n0"], 7.0, [attrs.evolve(one, key=OTHER)], most_bytes=files)
+    assert caught.value.status == 409
+
+
+def test_a_record_never_takes_more_than_its_weight() -> None:
+    origin = Origin("c" * 40, "Ada Lovelace", "2026-11-30T00:00:00Z")
+    files = Files(
+        {f"dir/{each}.yml": bytes(each) for each in range(5)},
+        origin=origin,
+        edits=Edits(0, {f"dir/{each}.yml": (0, origin) for each in range(5)}),
+    )
+    rollout = attrs.evolve(ROLLOUT, labels=((files,),), reason="x" * 700)
+
+    assert len(encode(ROLLOUTS, [rollout])) <= weight(rollout)
 
 
 def test_the_oldest_that_are_done_make_room() -> None:

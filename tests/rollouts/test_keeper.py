@@ -16,10 +16,10 @@ from tests.pins.test_keeper import FakePeers
 from vortexd.aio import threads
 from vortexd.audit import Actor, Outcome
 from vortexd.core.errors import RemoteError
-from vortexd.core.model import Key
+from vortexd.core.model import Files, Key
 from vortexd.fleet import Ack, Seen
 from vortexd.rollouts.changes import ABORT, PROMOTE, RESUME
-from vortexd.rollouts.file import FILE, ROLLOUTS
+from vortexd.rollouts.file import FILE, MOST_BYTES, ROLLOUTS
 from vortexd.rollouts.keeper import (
     AGAIN,
     KEPT,
@@ -257,6 +257,40 @@ async def test_without_a_disk_nobody_gets_the_new_version_and_it_is_tried_again(
     await settled(AGAIN + 1)
     assert kept.record.target == TARGET
     assert kept.keeper.problem(KEY) is None
+
+
+async def test_a_change_that_can_not_be_recorded_holds_no_other_key_back(autojump_clock: MockClock, kept: Kept) -> None:
+    large = attrs.evolve(BEGUN, key=OTHER, labels=((Files({"a.yml": bytes(MOST_BYTES)}),),))
+    with capture_logs() as logs:
+        kept.keeper.begun([large, BEGUN])
+        await settled(2 * AGAIN + 1)
+
+    assert [each.key for each in kept.keeper.rollouts] == [KEY]
+    assert [each.key for each in kept.keeper.waiting] == [OTHER]
+    assert "takes at most" in (kept.keeper.problem(OTHER) or "")
+    assert kept.keeper.problem(KEY) is None
+    [warning] = [each for each in logs if each["event"] == "roll-out not written"]
+    assert warning["keys"] == [str(OTHER)]
+    kept.keeper.begun([attrs.evolve(large, target=large.stable)])
+    await settled()
+    assert kept.keeper.waiting == ()
+
+
+async def test_a_change_without_room_is_recorded_once_another_one_ends(
+    autojump_clock: MockClock, kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Shelf, "most", 1)
+    kept.is_driving = False
+    kept.keeper.begun([BEGUN, attrs.evolve(BEGUN, key=OTHER)])
+    await settled(AGAIN + 1)
+    assert ([each.key for each in kept.keeper.rollouts], kept.keeper.problem(OTHER)) == (
+        [KEY],
+        "there are 1 roll-outs already; end one first",
+    )
+    await kept.keeper.act(PROMOTE, KEY, None, "why", ADA)
+    await settled(AGAIN + 1)
+
+    assert ([each.key for each in kept.keeper.rollouts], kept.keeper.waiting) == ([OTHER], ())
 
 
 async def test_a_change_that_comes_while_another_one_is_written_is_recorded_after_it(
@@ -572,6 +606,22 @@ async def test_one_search_remembers_only_so_many_keys(
     await settled(SWEEP)
 
     assert (first, len(kept.keeper.rollouts)) == (MOST_REMEMBERED, MOST_REMEMBERED + 1)
+
+
+async def test_keys_without_room_or_with_large_files_are_not_remembered_and_nothing_is_written_for_them(
+    autojump_clock: MockClock, directory: Path, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Shelf, "most", 2)
+    kept = await started(directory, nursery, None, RolloutSettings())
+    large: Labels = ((Files({"a.yml": bytes(MOST_BYTES)}),),)
+    kept.instances.keys = [KEY, *(Key(f"a{number}", "p", "l") for number in range(3))]
+    kept.publications.stable = {**dict.fromkeys(kept.instances.keys, (STABLE, LABELS)), KEY: (STABLE, large)}
+    with capture_logs() as logs:
+        await settled(4 * SWEEP)
+
+    assert [each.key.application for each in kept.keeper.rollouts] == ["a0", "a1"]
+    assert len(kept.publications.records) == 1
+    assert names(logs) == []
 
 
 async def test_what_no_rule_names_is_forgotten_after_an_hour(

@@ -9,7 +9,7 @@ import attrs
 
 from ..core.errors import RemoteError
 from ..core.model import Key
-from .file import MOST_BYTES, MOST_ROLLOUTS
+from .file import MAX_BYTES, MOST_BYTES, MOST_ROLLOUTS
 from .progress import aborted, changed, resumed
 from .rollout import Beginning, Labels, Rollout, Status
 
@@ -17,58 +17,130 @@ RESUME, ABORT, PROMOTE = "resume", "abort", "promote"
 
 
 def with_beginnings(
-    beginnings: Iterable[Beginning], ids: Iterable[str], now: float, records: Sequence[Rollout]
+    beginnings: Iterable[Beginning],
+    ids: Iterable[str],
+    now: float,
+    records: Sequence[Rollout],
+    most: int = MOST_ROLLOUTS,
+    most_bytes: int = MAX_BYTES,
 ) -> Sequence[Rollout]:
     """Record what has begun. A change that is recorded already stays as it is, whatever its status is.
 
+    A roll-out that doesn't fit is left out, and the others are recorded. A version that only is to be remembered is left
+    out without an error.
+
     Args:
         ids: The ids of new roll-outs, one for each beginning.
+        most, most_bytes: The limits of all records. `weight` says what a record takes.
 
     Raises:
-        RemoteError: There are too many roll-outs (409), or the files of one are too large (413).
+        RemoteError: Roll-outs don't fit, and nothing else has changed: there are too many (409), or the files of one are
+            too large (413).
     """
     found = {each.key: each for each in records}
+    refused: list[RemoteError] = []
+    new: dict[Key, Rollout] = {}
     for begun, id in zip(beginnings, ids, strict=True):
-        known = found.get(begun.key)
-        if known is not None and known.target == begun.target and (known.stable == begun.stable or _is_done(known)):
+        if is_recorded(begun, found.get(begun.key)):
             continue
-        size = sum(
-            len(path) + len(content)
-            for layers in begun.labels
-            for layer in layers
-            for path, content in layer.contents.items()
+        rollout = _begun(begun, id, now)
+        if (error := too_large(begun)) is None:
+            if begun.key not in found:
+                new[begun.key] = rollout
+            found[begun.key] = rollout
+        elif _is_done(rollout):
+            found.pop(begun.key, None)
+        else:
+            refused.append(error)
+    if any(not _is_done(each) for each in _make_room(found, new, most, most_bytes)):
+        is_full = len(found) >= most
+        reason = (
+            f"there are {most} roll-outs already"
+            if is_full
+            else f"all roll-outs would take more than {most_bytes} bytes"
         )
-        if size > MOST_BYTES:
-            raise RemoteError(
-                f"the files that {begun.key} reads have {size} bytes, and a roll-out takes at most {MOST_BYTES}", 413
-            )
-        found[begun.key] = Rollout(
-            id=id,
-            key=begun.key,
-            stable=begun.stable,
-            target=begun.target,
-            commit=begun.commit,
-            author=begun.author,
-            plan=begun.plan,
-            step=0,
-            reach=None,
-            status=Status.DONE if begun.target == begun.stable else Status.RUNNING,
-            reason="",
-            by="",
-            began=now,
-            counted=now,
-            stepped=now,
-            revision=0,
-            labels=begun.labels,
-        )
-    if len(found) > MOST_ROLLOUTS:
-        # Records that are done only remember a version.
-        done = sorted((each for each in found.values() if _is_done(each)), key=lambda each: each.stepped)
-        for each in done[: len(found) - MOST_ROLLOUTS]:
-            del found[each.key]
-    if len(found) > MOST_ROLLOUTS:
-        raise RemoteError(f"there are {MOST_ROLLOUTS} roll-outs already; end one first", 409)
-    return list(found.values())
+        refused.append(RemoteError(f"{reason}; end one first", 409))
+    after = list(found.values())
+    if refused and after == [*records]:
+        raise refused[0]
+    return after
+
+
+def is_recorded(begun: Beginning, record: Rollout | None) -> bool:
+    """Return whether the record of a key is about a change, whatever its status is."""
+    is_known = record is not None and record.target == begun.target
+    return is_known and record is not None and (record.stable == begun.stable or _is_done(record))
+
+
+def too_large(begun: Beginning) -> RemoteError | None:
+    """Return the error if the files of the stable version are too large for a record, or None."""
+    size = sum(
+        len(path) + len(content)
+        for layers in begun.labels
+        for layer in layers
+        for path, content in layer.contents.items()
+    )
+    if size <= MOST_BYTES:
+        return None
+    return RemoteError(
+        f"the files that {begun.key} reads have {size} bytes, and a roll-out takes at most {MOST_BYTES}", 413
+    )
+
+
+def weight(rollout: Rollout) -> int:
+    """Return the bytes that a record takes at most, about. Contents are base64, and each file may have an origin."""
+    layers = [layer for layers in rollout.labels for layer in layers]
+    return 2_048 + sum(
+        512 + len(path) + len(each) * 4 // 3 for layer in layers for path, each in layer.contents.items()
+    )
+
+
+def _make_room(found: dict[Key, Rollout], new: dict[Key, Rollout], most: int, most_bytes: int) -> list[Rollout]:
+    """Remove records until all fit. Return the new ones that were removed.
+
+    New versions to remember are removed first, and then the oldest records that are done, which only remember a version.
+    Then the new roll-outs follow, the last one first.
+
+    Args:
+        new: The records of keys that had none before.
+    """
+    count, size = len(found), sum(map(weight, found.values()))
+    if count <= most and size <= most_bytes:
+        return []
+    done = [each for each in found.values() if _is_done(each) and each.key not in new]
+    done.sort(key=lambda each: each.stepped)
+    last = [*reversed(new.values())]
+    order = [*filter(_is_done, last), *done, *(each for each in last if not _is_done(each))]
+    removed = []
+    for each in order:
+        if count <= most and size <= most_bytes:
+            break
+        count, size = count - 1, size - weight(each)
+        del found[each.key]
+        removed.append(each)
+    return [each for each in removed if each.key in new]
+
+
+def _begun(begun: Beginning, id: str, now: float) -> Rollout:
+    return Rollout(
+        id=id,
+        key=begun.key,
+        stable=begun.stable,
+        target=begun.target,
+        commit=begun.commit,
+        author=begun.author,
+        plan=begun.plan,
+        step=0,
+        reach=None,
+        status=Status.DONE if begun.target == begun.stable else Status.RUNNING,
+        reason="",
+        by="",
+        began=now,
+        counted=now,
+        stepped=now,
+        revision=0,
+        labels=begun.labels,
+    )
 
 
 def _is_done(rollout: Rollout) -> bool:

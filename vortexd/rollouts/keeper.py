@@ -23,7 +23,19 @@ from ..fleet import Seen
 from ..process.peers import Peers
 from ..shelf.acts import Acts
 from ..shelf.shelf import Shelf, slow, unavailable
-from .changes import ABORT, PROMOTE, RESUME, act_of, found, promoted, with_beginnings, with_next, without
+from .changes import (
+    ABORT,
+    PROMOTE,
+    RESUME,
+    act_of,
+    found,
+    is_recorded,
+    promoted,
+    too_large,
+    with_beginnings,
+    with_next,
+    without,
+)
 from .counts import Counts, count
 from .plan import Rules
 from .progress import next_state
@@ -269,18 +281,33 @@ class RolloutKeeper:
         if not pending:
             return
         ids = [self._new_id() for _ in pending]
+        change = partial(with_beginnings, pending.values(), ids, self._now(), most=self._shelf.most)
         try:
-            await self._write(partial(with_beginnings, pending.values(), ids, self._now()))
+            await self._write(change)
         except RemoteError as error:
             self._report_problem(error.reason, list(pending))
             return
-        self._problem = ""
+        # A version that only is to be remembered needs no record.
+        left = {
+            key: each
+            for key, each in pending.items()
+            if each.target != each.stable and not is_recorded(each, self._records.get(key))
+        }
         # The publisher may have reported another change of a key meanwhile.
-        self._pending = {key: each for key, each in self._pending.items() if pending.get(key) is not each}
+        self._pending = {
+            key: each for key, each in self._pending.items() if key in left or pending.get(key) is not each
+        }
         mine = set(ids)
         for each in self._records.values():
             if each.id in mine and each.status is Status.RUNNING:
                 log.info("roll-out begun", **_facts(each), steps=each.plan.steps, stable=each.stable)
+        if not left:
+            self._problem = ""
+            return
+        try:
+            change([*self._records.values()])
+        except RemoteError as error:
+            self._report_problem(error.reason, list(left))
 
     def _report_problem(self, reason: str, keys: Sequence[Key]) -> None:
         if reason != self._problem:
@@ -395,9 +422,11 @@ class RolloutKeeper:
             return
         self._swept = now
         beginnings: list[Beginning] = []
+        # More records would only take the place of others.
+        most = min(MOST_REMEMBERED, self._shelf.most - len(self._records))
         for key in self._instances.named() if rules else ():
             plan = rules.plan(key) if key not in self._records and key not in self._pending else None
-            if plan is not None and len(beginnings) < MOST_REMEMBERED and (one := self._remembered(key, plan)):
+            if plan is not None and len(beginnings) < most and (one := self._remembered(key, plan)):
                 beginnings.append(one)
         # The clock of the records, because they have survived restarts.
         old = self._now() - KEPT
@@ -410,7 +439,7 @@ class RolloutKeeper:
         try:
             if beginnings:
                 ids = [self._new_id() for _ in beginnings]
-                await self._write(partial(with_beginnings, beginnings, ids, self._now()))
+                await self._write(partial(with_beginnings, beginnings, ids, self._now(), most=self._shelf.most))
             if over and self._drives():
                 await self._write(partial(without, over))
         except RemoteError as error:
@@ -421,7 +450,8 @@ class RolloutKeeper:
             mine = self._publications.stable_files(key)
         except (FormatError, ResolveError, UnknownLabel):
             return None
-        return None if mine is None else Beginning(key, mine[0], mine[0], None, None, plan, mine[1])
+        found = None if mine is None else Beginning(key, mine[0], mine[0], None, None, plan, mine[1])
+        return None if found is None or too_large(found) is not None else found
 
 
 def _facts(rollout: Rollout) -> dict[str, object]:

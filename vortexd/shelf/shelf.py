@@ -48,6 +48,11 @@ class Shelf(Generic[T]):
         """Whether `read` returns what counts. It is False if the records of a cluster aren't known yet."""
         return True
 
+    @property
+    def most(self) -> int:
+        """The most records."""
+        return self._kind.most
+
     async def read(self) -> Sequence[T] | None:
         """Return all records. If they can't be read, log a warning once, and return None."""
         self.is_outdated = False
