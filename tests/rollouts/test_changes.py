@@ -187,13 +187,20 @@ def test_the_oldest_that_are_done_make_room() -> None:
 def test_the_next_state_replaces_only_the_state_that_it_was_made_of() -> None:
     after = attrs.evolve(ROLLOUT, revision=1)
 
-    assert list(with_next(ROLLOUT, after, [ROLLOUT])) == [after]
+    assert list(with_next([(ROLLOUT, after)], [ROLLOUT])) == [after]
     for changed in (
         attrs.evolve(ROLLOUT, revision=5),
         attrs.evolve(ROLLOUT, id="r2"),
         attrs.evolve(ROLLOUT, key=OTHER),
     ):
-        assert list(with_next(ROLLOUT, after, [changed])) == [changed]
+        assert list(with_next([(ROLLOUT, after)], [changed])) == [changed]
+
+
+def test_several_roll_outs_get_their_next_states_at_once() -> None:
+    other = attrs.evolve(ROLLOUT, key=OTHER)
+    steps = [(each, attrs.evolve(each, revision=1)) for each in (ROLLOUT, other)]
+
+    assert list(with_next(steps, [other, ROLLOUT])) == [steps[1][1], steps[0][1]]
 
 
 def test_only_records_that_are_done_are_forgotten() -> None:

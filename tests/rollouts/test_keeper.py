@@ -34,6 +34,7 @@ from vortexd.rollouts.keeper import (
 from vortexd.rollouts.plan import Rules
 from vortexd.rollouts.rollout import PLACES, Beginning, Labels, Plan, Rollout, Status
 from vortexd.settings.rollout import RolloutSettings
+from vortexd.shelf.kind import Change
 from vortexd.shelf.shelf import Shelf
 
 from .test_changes import BEGUN, KEY, LABELS, OTHER, OVER
@@ -379,6 +380,141 @@ async def test_silence_halts_it_at_the_deadline(autojump_clock: MockClock, kept:
 
     assert (before, kept.status) == (Status.RUNNING, Status.HALTED)
     assert "silent: web-0" in kept.record.reason
+
+
+async def test_all_steps_that_are_due_are_one_write(autojump_clock: MockClock, kept: Kept) -> None:
+    keys = [Key(f"a{number}", "p", "l") for number in range(3)]
+    kept.publications.files = dict.fromkeys(keys, (TARGET, TARGET_FILES))
+    kept.keeper.begun([attrs.evolve(BEGUN, key=key) for key in keys])
+    with capture_logs() as logs:
+        await settled()
+
+    assert [len({each.reach is None for each in records}) for records in kept.publications.records] == [1, 1]
+    steps = [each["key"] for each in logs if each["event"] == "roll-out step begun"]
+    assert steps == [str(key) for key in keys]
+
+
+async def test_a_halt_is_in_force_before_the_steps_of_other_roll_outs(autojump_clock: MockClock, kept: Kept) -> None:
+    kept.keeper.begun([attrs.evolve(BEGUN, key=OTHER), attrs.evolve(BEGUN, plan=Plan((1, 100), 10))])
+    kept.publications.files[OTHER] = TARGET, TARGET_FILES
+    await settled(2.5 * TICK)
+    of = kept.instances.of
+
+    async def rejected_by_one(key: Key) -> tuple[Sequence[Seen], int]:
+        kept.say("rejected" if key == KEY else "applied")
+        return await of(key)
+
+    kept.instances.of = rejected_by_one  # type: ignore[method-assign]
+    before = len(kept.publications.records)
+    await settled(TICK)
+
+    first, second = kept.publications.records[before : before + 2]
+    assert [(each.key, each.status, each.step) for each in first] == [
+        (OTHER, Status.RUNNING, 0),
+        (KEY, Status.HALTED, 0),
+    ]
+    assert [(each.key, each.status, each.step) for each in second] == [
+        (OTHER, Status.RUNNING, 1),
+        (KEY, Status.HALTED, 0),
+    ]
+
+
+async def test_a_step_that_does_not_fit_holds_no_other_one_back_and_is_logged_once(
+    autojump_clock: MockClock, kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = [Key(f"a{number}", "p", "l") for number in range(3)]
+    kept.is_driving = False
+    kept.keeper.begun([attrs.evolve(BEGUN, key=key) for key in keys])
+    await settled()
+    write = Shelf.write
+
+    async def limited(shelf: Shelf[Rollout], change: Change[Rollout]) -> Sequence[Rollout]:
+        def checked(records: Sequence[Rollout]) -> Sequence[Rollout]:
+            after = change(records)
+            if any(each.key == keys[0] and each.reach is not None for each in after):
+                raise RemoteError("too large", 413)
+            return after
+
+        return await write(shelf, checked)
+
+    monkeypatch.setattr(Shelf, "write", limited)
+    kept.is_driving = True
+    with capture_logs() as logs:
+        kept.keeper.begun([])
+        await settled(5)
+
+    assert {each.key for each in kept.keeper.rollouts if each.reach is not None} == {*keys[1:]}
+    [warning] = [each for each in logs if each["event"] == "roll-out not written"]
+    assert (warning["keys"], warning["reason"]) == ([str(keys[0])], "too large")
+
+
+async def test_a_disk_that_fails_is_not_asked_for_each_roll_out(
+    autojump_clock: MockClock, kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = [Key(f"a{number}", "p", "l") for number in range(3)]
+    kept.is_driving = False
+    kept.keeper.begun([attrs.evolve(BEGUN, key=key) for key in keys])
+    await settled()
+    asked = 0
+
+    async def failing(*_: Any) -> Sequence[Rollout]:
+        nonlocal asked
+        asked += 1
+        raise RemoteError("the disk is full", 503)
+
+    monkeypatch.setattr(Shelf, "write", failing)
+    kept.is_driving = True
+    kept.keeper.begun([])
+    await settled(0.5 * TICK)
+
+    assert asked == 1
+
+
+async def test_a_person_does_not_wait_until_all_roll_outs_are_counted(autojump_clock: MockClock, kept: Kept) -> None:
+    keys = [Key(f"a{number:02}", "p", "l") for number in range(20)]
+    kept.is_driving = False
+    kept.keeper.begun([attrs.evolve(BEGUN, key=key) for key in keys])
+    await settled()
+    of = kept.instances.of
+
+    async def slow(key: Key) -> tuple[Sequence[Seen], int]:
+        await trio.sleep(1)
+        return await of(key)
+
+    kept.instances.of = slow  # type: ignore[method-assign]
+    kept.is_driving = True
+    kept.keeper.hear()
+    await trio.sleep(0.5)
+    began = trio.current_time()
+    with capture_logs() as logs:
+        await kept.keeper.act(ABORT, keys[0], None, "why", ADA)
+        assert trio.current_time() - began < PATIENCE
+        await kept.keeper.act(ABORT, keys[10], None, "why", ADA)
+        await settled(30)
+
+    assert {each.key for each in kept.keeper.rollouts if each.status is Status.ABORTED} == {keys[0], keys[10]}
+    begun = [each["key"] for each in logs if each["event"] == "roll-out step begun"]
+    assert begun == [str(key) for key in keys if key not in (keys[0], keys[10])]
+
+
+async def test_a_step_that_another_worker_has_overtaken_is_not_reported(
+    autojump_clock: MockClock, kept: Kept, directory: Path
+) -> None:
+    kept.is_driving = False
+    await running(kept)
+    kept.is_driving = True
+
+    def overtaken(records: Sequence[Rollout]) -> Sequence[Rollout]:
+        return [attrs.evolve(each, status=Status.ABORTED, reach=None, revision=each.revision + 1) for each in records]
+
+    await Shelf(ROLLOUTS, directory).write(overtaken)
+    with capture_logs() as logs:
+        kept.keeper.begun([])
+        await settled()
+
+    assert kept.status is Status.ABORTED
+    assert names(logs) == []
+    assert kept.acts == []
 
 
 async def test_only_one_process_takes_the_steps(autojump_clock: MockClock, kept: Kept) -> None:

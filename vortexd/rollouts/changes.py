@@ -147,12 +147,14 @@ def _is_done(rollout: Rollout) -> bool:
     return rollout.status is Status.DONE
 
 
-def with_next(before: Rollout, after: Rollout, records: Sequence[Rollout]) -> Sequence[Rollout]:
-    """Replace a roll-out by its next state, unless somebody has changed it meanwhile."""
-    return [
-        after if (each.key, each.id, each.revision) == (before.key, before.id, before.revision) else each
-        for each in records
-    ]
+def with_next(steps: Sequence[tuple[Rollout, Rollout]], records: Sequence[Rollout]) -> Sequence[Rollout]:
+    """Replace roll-outs by their next states, except those that somebody has changed meanwhile.
+
+    Args:
+        steps: Each roll-out with its next state.
+    """
+    marks = {(before.key, before.id, before.revision): after for before, after in steps}
+    return [marks.get((each.key, each.id, each.revision), each) for each in records]
 
 
 def without(keys: Collection[Key], records: Sequence[Rollout]) -> Sequence[Rollout]:

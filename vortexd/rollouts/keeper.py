@@ -47,6 +47,8 @@ log = structlog.get_logger()
 PATIENCE, START_PATIENCE, CLUSTER_PATIENCE = 5.0, 5.0, 3.0
 # The most acts that wait.
 MOST_WAITING = 20
+# The most reasons for failures that are remembered, so that the log has each of them once.
+MOST_WARNED = 100
 # Seconds between two looks at the instances while a roll-out runs, and until a failure is tried again.
 TICK, AGAIN = 0.25, 5.0
 # Seconds between two searches for keys whose version must be remembered, and the most keys of one search.
@@ -132,6 +134,8 @@ class RolloutKeeper:
         # What has begun and isn't recorded yet, and why the last attempt failed.
         self._pending: dict[Key, Beginning] = {}
         self._problem = ""
+        # The reasons that the log names already.
+        self._warned: set[str] = set()
         self._acts = Acts[Rollout]("roll-outs", PATIENCE, MOST_WAITING, self._wake)
         self._woken = trio.Event()
         # Whether other workers may not have heard of the last change.
@@ -285,6 +289,7 @@ class RolloutKeeper:
         try:
             await self._write(change)
         except RemoteError as error:
+            self._problem = error.reason
             self._report_problem(error.reason, list(pending))
             return
         # A version that only is to be remembered needs no record.
@@ -303,46 +308,70 @@ class RolloutKeeper:
                 log.info("roll-out begun", **_facts(each), steps=each.plan.steps, stable=each.stable)
         if not left:
             self._problem = ""
+            self._warned.clear()
             return
         try:
             change([*self._records.values()])
         except RemoteError as error:
+            self._problem = error.reason
             self._report_problem(error.reason, list(left))
 
     def _report_problem(self, reason: str, keys: Sequence[Key]) -> None:
-        if reason != self._problem:
+        if reason not in self._warned:
+            if len(self._warned) >= MOST_WARNED:
+                self._warned.clear()
+            self._warned.add(reason)
             log.warning(
                 "roll-out not written",
                 keys=[str(key) for key in keys[:10]],
                 reason=reason,
                 consequence="clients keep the version that they have, and no instance gets the new one",
             )
-        self._problem = reason
 
     # Steps.
 
     async def _drive(self) -> None:
-        """Take the steps that are due."""
+        """Take the steps that are due, all with one write. Roll-outs that halt come first."""
+        due: list[tuple[Rollout, Rollout, Counts]] = []
         for rollout in [each for each in self._records.values() if each.status is Status.RUNNING]:
             seen, unanswered = await self._instances.of(rollout.key)
-            if self._records.get(rollout.key) is not rollout:
-                continue
             counts = count(rollout, seen, unanswered)
-            after = next_state(rollout, counts, self._now())
-            if after is None or (after.status is not Status.HALTED and trio.current_time() < self._settled):
-                continue
-            if after.status is Status.DONE:
-                labels = self._target_files(rollout)
-                if isinstance(labels, str):
-                    continue
-                after = promoted(rollout, "", "", self._now(), labels)
-            try:
-                await self._write(partial(with_next, rollout, after))
-            except RemoteError as error:
-                self._report_problem(error.reason, [rollout.key])
-                continue
-            if (now := self._records.get(rollout.key)) is not None and now.revision == after.revision:
-                await self._report(after, counts)
+            after = self._next(rollout, counts)
+            # A person may have changed it since the loop began.
+            if after is not None and self._records.get(rollout.key) is rollout:
+                due.append((rollout, after, counts))
+            # Many roll-outs take long to count, and people must not wait for it.
+            await self._acts.do_all()
+        for is_halt in (True, False):
+            if several := [each for each in due if (each[1].status is Status.HALTED) is is_halt]:
+                await self._take(several)
+
+    def _next(self, rollout: Rollout, counts: Counts) -> Rollout | None:
+        """Return the next state of a roll-out, or None if it waits."""
+        after = next_state(rollout, counts, self._now())
+        if after is None or (after.status is not Status.HALTED and trio.current_time() < self._settled):
+            return None
+        if after.status is Status.DONE:
+            labels = self._target_files(rollout)
+            return None if isinstance(labels, str) else promoted(rollout, "", "", self._now(), labels)
+        return after
+
+    async def _take(self, due: Sequence[tuple[Rollout, Rollout, Counts]]) -> None:
+        """Take steps: each roll-out with its next state, and the counts that lead to it."""
+        try:
+            await self._write(partial(with_next, [(before, after) for before, after, _ in due]))
+        except RemoteError as error:
+            if error.status < 500 and len(due) > 1:
+                # One of them doesn't fit, and must not hold the others back.
+                for each in due:
+                    await self._take([each])
+                return
+            self._report_problem(error.reason, [before.key for before, _, _ in due])
+            return
+        # A person at another worker may have been faster.
+        for after, counts in [each[1:] for each in due if self._records.get(each[1].key) is each[1]]:
+            await self._report(after, counts)
+            await self._acts.do_all()
 
     def _target_files(self, rollout: Rollout) -> Labels | str:
         """Return the files of the target version, or the reason why this worker doesn't have them."""
