@@ -130,6 +130,11 @@ def test_a_clock_that_was_set_back_begins_the_time_of_the_step_anew() -> None:
     assert (after.stepped, after.step, after.reach) == (99.9 - CLOCK, 0, 5)
 
 
+@pytest.mark.parametrize(("before", "counted"), [(100.0, 99.0 - CLOCK), (2.0, 2.0)])
+def test_acknowledgements_count_after_the_clock_was_set_back(before: float, counted: float) -> None:
+    assert moved(attrs.evolve(RUNNING, counted=before), counts(4, 0), 99.0 - CLOCK).counted == counted
+
+
 def test_a_halted_roll_out_goes_on_with_its_step() -> None:
     after = resumed(halted(attrs.evolve(RUNNING, step=1), "x", 110.0), "looked at it", 120.0, "ada")
 

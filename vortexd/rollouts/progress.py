@@ -23,8 +23,8 @@ def next_state(rollout: Rollout, counts: Counts, now: float) -> Rollout | None:
     if rollout.status is not Status.RUNNING:
         return None
     if now < rollout.stepped - CLOCK:
-        # The clock was set back. Without this, the step would wait much longer.
-        return changed(rollout, now)
+        # The clock was set back. Without this, the step would wait much longer, and no acknowledgement would count.
+        return changed(rollout, now, counted=min(rollout.counted, now))
     is_late = now >= rollout.stepped + rollout.plan.within
     if rollout.reach is None:
         return _begun(rollout, counts, now, is_late=is_late)
