@@ -8,6 +8,7 @@ from vortexd.core.model import Edits, Files, Key, Origin
 from vortexd.rollouts import changes as module
 from vortexd.rollouts.changes import (
     ABORT,
+    GROWTH,
     PROMOTE,
     RESUME,
     act_of,
@@ -19,7 +20,7 @@ from vortexd.rollouts.changes import (
     without,
 )
 from vortexd.rollouts.file import MOST_BYTES, MOST_ROLLOUTS, ROLLOUTS
-from vortexd.rollouts.rollout import Beginning, Labels, Plan, Rollout, Status
+from vortexd.rollouts.rollout import PLACES, Beginning, Labels, Plan, Rollout, Status
 from vortexd.shelf.file import encode
 
 from .test_rollout import ROLLOUT
@@ -201,6 +202,49 @@ def test_several_roll_outs_get_their_next_states_at_once() -> None:
     steps = [(each, attrs.evolve(each, revision=1)) for each in (ROLLOUT, other)]
 
     assert list(with_next(steps, [other, ROLLOUT])) == [steps[1][1], steps[0][1]]
+
+
+@pytest.mark.parametrize(("room", "is_kept"), [(0, True), (-1, False)])
+def test_the_end_is_not_recorded_if_the_files_of_the_target_are_too_large(room: int, is_kept: bool) -> None:
+    done = promoted(ROLLOUT, "", "", 9.0, LABELS)
+    most = len(encode(ROLLOUTS, [done])) + GROWTH + room
+
+    assert list(with_next([(ROLLOUT, done)], [ROLLOUT], most)) == ([done] if is_kept else [])
+    assert len(act_of(PROMOTE, KEY, None, "", "", 9.0, lambda _: LABELS, most)([ROLLOUT])) == is_kept
+    # Other records stay, and so does one that isn't done.
+    halted, done_before = attrs.evolve(ROLLOUT, status=Status.HALTED), attrs.evolve(DONE, key=OTHER)
+    assert list(with_next([(ROLLOUT, halted)], [done_before, ROLLOUT], 0)) == [done_before, halted]
+
+
+@pytest.mark.parametrize(("room", "is_begun"), [(0, True), (-1, False)])
+def test_a_roll_out_begins_only_if_its_record_fits_into_the_store_of_a_cluster(room: int, is_begun: bool) -> None:
+    [record] = with_beginnings([BEGUN], ["0" * 36], 0.0, [])
+    most = len(encode(ROLLOUTS, [record])) + GROWTH + room
+    if is_begun:
+        assert len(with_beginnings([BEGUN], ["n0"], 7.0, [], max_record_bytes=most)) == 1
+        return
+    with pytest.raises(RemoteError, match="billing:prod:main reads are too large for a cluster") as caught:
+        with_beginnings([BEGUN], ["n0"], 7.0, [], max_record_bytes=most)
+    assert caught.value.status == 413
+
+
+def test_a_record_grows_by_less_than_what_is_left_for_it() -> None:
+    [record] = with_beginnings([BEGUN], ["0" * 36], 0.0, [])
+    name, error, person = "\U0001f600" * 128, "\U0001f600" * 256, "\U0001f600" * 256
+    grown = attrs.evolve(
+        record,
+        step=19,
+        reach=PLACES - 1,
+        status=Status.RUNNING,
+        reason=f"{name} has rejected {'a' * 64}: {error}",
+        by=person,
+        began=9_999_999_999.123456,
+        stepped=9_999_999_999.123456,
+        revision=PLACES - 1,
+        counted=9_999_999_999.123456,
+    )
+
+    assert len(encode(ROLLOUTS, [grown])) < len(encode(ROLLOUTS, [record])) + GROWTH
 
 
 def test_only_records_that_are_done_are_forgotten() -> None:

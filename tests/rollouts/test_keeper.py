@@ -517,6 +517,28 @@ async def test_a_step_that_another_worker_has_overtaken_is_not_reported(
     assert kept.acts == []
 
 
+@pytest.mark.parametrize("is_promoted", [True, False])
+async def test_a_roll_out_ends_even_if_its_target_is_too_large_for_the_store_of_a_cluster(
+    autojump_clock: MockClock, kept: Kept, monkeypatch: pytest.MonkeyPatch, is_promoted: bool
+) -> None:
+    monkeypatch.setattr(Shelf, "max_record_bytes", 20_000)
+    kept.publications.files = {KEY: (TARGET, ((Files({"a.yml": bytes(20_000)}),),))}
+    await running(kept)
+    with capture_logs() as logs:
+        if is_promoted:
+            after = await kept.keeper.act(PROMOTE, KEY, None, "why", ADA)
+            assert (after.status, after.stable, after.reason, after.by) == (Status.DONE, TARGET, "why", "ada")
+        else:
+            kept.say()
+            await settled()
+            kept.say()
+            await settled()
+
+    assert kept.publications.records[-1] == []
+    assert names(logs)[-1] == ("roll-out promoted" if is_promoted else "roll-out done")
+    assert kept.acts[-1][0] == ("rollout promote" if is_promoted else "rollout end")
+
+
 async def test_only_one_process_takes_the_steps(autojump_clock: MockClock, kept: Kept) -> None:
     kept.is_driving = False
     kept.keeper.begun([BEGUN])

@@ -14,14 +14,21 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from tests.audit.noted import NotedAudit
 from tests.pins.test_keeper import ADA, LABELS, OTHER, SHOP, FakePeers, FakePublications
 from vortexd.aio import threads
+from vortexd.cluster import shared_records
+from vortexd.cluster.keys import Keys
+from vortexd.cluster.shared_records import SharedRecords
+from vortexd.cluster.warnings import RecordWarnings
 from vortexd.core.errors import RemoteError
 from vortexd.core.model import Key
 from vortexd.pins.file import PINS, PinsFile
 from vortexd.pins.keeper import CLUSTER_PATIENCE, PinKeeper
 from vortexd.pins.pin import MOST_PINS, Pin
+from vortexd.rollouts.file import MOST_ROLLOUTS, ROLLOUTS
 from vortexd.shelf import shared as module
 from vortexd.shelf.file import encode
-from vortexd.shelf.shared import ATTEMPTS, PATIENCE, ClusterRecords, name_of
+from vortexd.shelf.kind import Kind
+from vortexd.shelf.shared import ATTEMPTS, PATIENCE, ClusterRecords, ClusterShelf, name_of
+from vortexd.shelf.shelf import Shelf
 
 
 class Store:
@@ -47,6 +54,8 @@ class Store:
 
 class FakeRecords:
     """What one node knows of the records."""
+
+    most, max_bytes = 128, 524_288
 
     def __init__(self, of: Store) -> None:
         self._of = of
@@ -147,6 +156,19 @@ async def test_a_pin_of_one_node_is_in_force_at_all_nodes(
     assert both == ([SHOP], [SHOP])
     assert (a.keys, b.keys) == ([], [])
     assert store.records == {}
+
+
+def test_a_shelf_of_a_cluster_has_the_limits_of_its_store(tmp_path: Path) -> None:
+    def shelf(kind: Kind[Any], records: SharedRecords) -> ClusterShelf[Any]:
+        return ClusterShelf(kind, tmp_path, None, records, lambda: None, is_first=True)
+
+    rollouts = shelf(ROLLOUTS, SharedRecords(shared_records.ROLLOUTS, Keys("c"), RecordWarnings()))
+    pins = shelf(PINS, SharedRecords(shared_records.PINS, Keys("c"), RecordWarnings()))
+
+    # An eighth is left, because two nodes may write at the same time.
+    assert (rollouts.most, rollouts.max_record_bytes) == (224, 131_072)
+    assert (pins.most, pins.max_record_bytes) == (MOST_PINS, 524_288)
+    assert (Shelf(ROLLOUTS, tmp_path).most, Shelf(ROLLOUTS, tmp_path).max_record_bytes) == (MOST_ROLLOUTS, None)
 
 
 async def test_the_second_node_is_refused_even_if_it_hears_late(

@@ -80,6 +80,16 @@ class SharedRecords:
         self._changed = changed
 
     @property
+    def most(self) -> int:
+        """The most records that count."""
+        return self._kind.most
+
+    @property
+    def max_bytes(self) -> int:
+        """The limit of one record."""
+        return self._kind.max_bytes
+
+    @property
     def records(self) -> Mapping[str, bytes] | None:
         """The content of each record by its name, or None until the store has been read."""
         return {name: entry.value for name, entry in self._entries.items()} if self.store else None

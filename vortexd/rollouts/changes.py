@@ -9,11 +9,15 @@ import attrs
 
 from ..core.errors import RemoteError
 from ..core.model import Key
-from .file import MAX_BYTES, MOST_BYTES, MOST_ROLLOUTS
+from ..shelf.file import encode
+from .file import MAX_BYTES, MOST_BYTES, MOST_ROLLOUTS, ROLLOUTS
 from .progress import aborted, changed, resumed
 from .rollout import Beginning, Labels, Rollout, Status
 
 RESUME, ABORT, PROMOTE = "resume", "abort", "promote"
+# The bytes by which a record may grow: the reasons of people and instances, the names of people, and numbers.
+GROWTH = 8_192
+_LONGEST_ID = "0" * 36
 
 
 def with_beginnings(
@@ -23,6 +27,7 @@ def with_beginnings(
     records: Sequence[Rollout],
     most: int = MOST_ROLLOUTS,
     most_bytes: int = MAX_BYTES,
+    max_record_bytes: int | None = None,
 ) -> Sequence[Rollout]:
     """Record what has begun. A change that is recorded already stays as it is, whatever its status is.
 
@@ -32,6 +37,7 @@ def with_beginnings(
     Args:
         ids: The ids of new roll-outs, one for each beginning.
         most, most_bytes: The limits of all records. `weight` says what a record takes.
+        max_record_bytes: As in `too_large`.
 
     Raises:
         RemoteError: Roll-outs don't fit, and nothing else has changed: there are too many (409), or the files of one are
@@ -44,7 +50,7 @@ def with_beginnings(
         if is_recorded(begun, found.get(begun.key)):
             continue
         rollout = _begun(begun, id, now)
-        if (error := too_large(begun)) is None:
+        if (error := too_large(begun, max_record_bytes)) is None:
             if begun.key not in found:
                 new[begun.key] = rollout
             found[begun.key] = rollout
@@ -72,19 +78,30 @@ def is_recorded(begun: Beginning, record: Rollout | None) -> bool:
     return is_known and record is not None and (record.stable == begun.stable or _is_done(record))
 
 
-def too_large(begun: Beginning) -> RemoteError | None:
-    """Return the error if the files of the stable version are too large for a record, or None."""
+def too_large(begun: Beginning, max_record_bytes: int | None = None) -> RemoteError | None:
+    """Return the error if the files of the stable version are too large for a record, or None.
+
+    Args:
+        max_record_bytes: The limit of one record in the store of a cluster, or None.
+    """
     size = sum(
         len(path) + len(content)
         for layers in begun.labels
         for layer in layers
         for path, content in layer.contents.items()
     )
-    if size <= MOST_BYTES:
+    if size > MOST_BYTES:
+        reason = f"have {size} bytes, and a roll-out takes at most {MOST_BYTES}"
+    elif not fits(_begun(begun, _LONGEST_ID, 0.0), max_record_bytes):
+        reason = f"are too large for a cluster: its store takes at most {max_record_bytes} bytes of a roll-out"
+    else:
         return None
-    return RemoteError(
-        f"the files that {begun.key} reads have {size} bytes, and a roll-out takes at most {MOST_BYTES}", 413
-    )
+    return RemoteError(f"the files that {begun.key} reads {reason}", 413)
+
+
+def fits(rollout: Rollout, max_record_bytes: int | None) -> bool:
+    """Return whether a record fits into the store of a cluster, whatever becomes of it with the same files."""
+    return max_record_bytes is None or len(encode(ROLLOUTS, [rollout])) + GROWTH <= max_record_bytes
 
 
 def weight(rollout: Rollout) -> int:
@@ -147,14 +164,25 @@ def _is_done(rollout: Rollout) -> bool:
     return rollout.status is Status.DONE
 
 
-def with_next(steps: Sequence[tuple[Rollout, Rollout]], records: Sequence[Rollout]) -> Sequence[Rollout]:
+def with_next(
+    steps: Sequence[tuple[Rollout, Rollout]], records: Sequence[Rollout], max_record_bytes: int | None = None
+) -> Sequence[Rollout]:
     """Replace roll-outs by their next states, except those that somebody has changed meanwhile.
+
+    If a roll-out is done, and the files of its target are too large for a record, its record is removed. All clients get the
+    target, too, but the next process won't know that they have it.
 
     Args:
         steps: Each roll-out with its next state.
+        max_record_bytes: As in `too_large`.
     """
     marks = {(before.key, before.id, before.revision): after for before, after in steps}
-    return [marks.get((each.key, each.id, each.revision), each) for each in records]
+    following = [marks.get((each.key, each.id, each.revision), each) for each in records]
+    return [
+        after
+        for each, after in zip(records, following, strict=True)
+        if after is each or not _is_done(after) or fits(after, max_record_bytes)
+    ]
 
 
 def without(keys: Collection[Key], records: Sequence[Rollout]) -> Sequence[Rollout]:
@@ -170,6 +198,7 @@ def act_of(
     by: str,
     now: float,
     files: Callable[[Rollout], Labels],
+    max_record_bytes: int | None = None,
 ) -> Callable[[Sequence[Rollout]], Sequence[Rollout]]:
     """Return the change that a person wants.
 
@@ -177,6 +206,7 @@ def act_of(
         act: RESUME, ABORT or PROMOTE.
         target: The version that the person means, or None.
         files: Returns the files of the target version. It may raise RemoteError.
+        max_record_bytes: As in `with_next`.
     """
 
     def change(records: Sequence[Rollout]) -> Sequence[Rollout]:
@@ -189,7 +219,7 @@ def act_of(
             after = aborted(rollout, reason, now, by)
         else:
             after = promoted(rollout, reason, by, now, files(rollout))
-        return [after if each is rollout else each for each in records]
+        return with_next([(rollout, after)], records, max_record_bytes)
 
     return change
 

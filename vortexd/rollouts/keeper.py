@@ -7,7 +7,7 @@ One process takes the steps: the first worker and, in a cluster, the first worke
 recorded. The invariant: a change of a record is on the disk, or in the store, before it is in force.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Protocol
 from uuid import uuid4
@@ -22,6 +22,7 @@ from ..core.text import rfc3339
 from ..fleet import Seen
 from ..process.peers import Peers
 from ..shelf.acts import Acts
+from ..shelf.kind import Change
 from ..shelf.shelf import Shelf, slow, unavailable
 from .changes import (
     ABORT,
@@ -285,7 +286,7 @@ class RolloutKeeper:
         if not pending:
             return
         ids = [self._new_id() for _ in pending]
-        change = partial(with_beginnings, pending.values(), ids, self._now(), most=self._shelf.most)
+        change = self._with_beginnings(pending.values(), ids)
         try:
             await self._write(change)
         except RemoteError as error:
@@ -315,6 +316,16 @@ class RolloutKeeper:
         except RemoteError as error:
             self._problem = error.reason
             self._report_problem(error.reason, list(left))
+
+    def _with_beginnings(self, beginnings: Iterable[Beginning], ids: Sequence[str]) -> Change[Rollout]:
+        return partial(
+            with_beginnings,
+            beginnings,
+            ids,
+            self._now(),
+            most=self._shelf.most,
+            max_record_bytes=self._shelf.max_record_bytes,
+        )
 
     def _report_problem(self, reason: str, keys: Sequence[Key]) -> None:
         if reason not in self._warned:
@@ -359,7 +370,8 @@ class RolloutKeeper:
     async def _take(self, due: Sequence[tuple[Rollout, Rollout, Counts]]) -> None:
         """Take steps: each roll-out with its next state, and the counts that lead to it."""
         try:
-            await self._write(partial(with_next, [(before, after) for before, after, _ in due]))
+            steps = [(before, after) for before, after, _ in due]
+            await self._write(partial(with_next, steps, max_record_bytes=self._shelf.max_record_bytes))
         except RemoteError as error:
             if error.status < 500 and len(due) > 1:
                 # One of them doesn't fit, and must not hold the others back.
@@ -368,8 +380,14 @@ class RolloutKeeper:
                 return
             self._report_problem(error.reason, [before.key for before, _, _ in due])
             return
-        # A person at another worker may have been faster.
-        for after, counts in [each[1:] for each in due if self._records.get(each[1].key) is each[1]]:
+        # A person at another worker may have been faster. If it is done, its record may be too large.
+        records = self._records
+        taken = [
+            (after, counts)
+            for _, after, counts in due
+            if records.get(after.key) is after or (after.status is Status.DONE and after.key not in records)
+        ]
+        for after, counts in taken:
             await self._report(after, counts)
             await self._acts.do_all()
 
@@ -407,18 +425,20 @@ class RolloutKeeper:
     # Acts.
 
     async def _act(self, act: str, key: Key, target: str | None, reason: str, actor: Actor) -> Rollout:
-        name = f"rollout {act}"
+        name, now = f"rollout {act}", self._now()
         try:
             if key in self._pending:
                 raise unavailable(f"the roll-out of this key isn't recorded yet: {self._problem or 'try again'}")
             before = found(key, target, self._records.values())
-            await self._write(act_of(act, key, target, reason, actor.name, self._now(), self._files_of))
+            parts = act, key, target, reason, actor.name, now, self._files_of, self._shelf.max_record_bytes
+            await self._write(act_of(*parts))
         except RemoteError as error:
             outcome = Outcome.FAILED if error.status >= 500 else Outcome.REFUSED
             details = {} if target is None else {"version": target}
             await self._audit.record(name, actor, str(key), outcome, reason, **details, problem=error.reason)
             raise
-        after = self._records.get(key, before)
+        # If it is promoted, its record may be too large.
+        after = self._records.get(key) or promoted(before, reason, actor.name, now, before.labels)
         facts = _facts(after)
         if act == RESUME:
             log.info("roll-out resumed", **facts, by=actor.name, reason=reason)
@@ -468,7 +488,7 @@ class RolloutKeeper:
         try:
             if beginnings:
                 ids = [self._new_id() for _ in beginnings]
-                await self._write(partial(with_beginnings, beginnings, ids, self._now(), most=self._shelf.most))
+                await self._write(self._with_beginnings(beginnings, ids))
             if over and self._drives():
                 await self._write(partial(without, over))
         except RemoteError as error:
@@ -480,7 +500,7 @@ class RolloutKeeper:
         except (FormatError, ResolveError, UnknownLabel):
             return None
         found = None if mine is None else Beginning(key, mine[0], mine[0], None, None, plan, mine[1])
-        return None if found is None or too_large(found) is not None else found
+        return None if found is None or too_large(found, self._shelf.max_record_bytes) else found
 
 
 def _facts(rollout: Rollout) -> dict[str, object]:

@@ -39,6 +39,16 @@ class Records(Protocol):
         ...
 
     @property
+    def most(self) -> int:
+        """The most records that count. Nodes pass over the others."""
+        ...
+
+    @property
+    def max_bytes(self) -> int:
+        """The limit of one record."""
+        ...
+
+    @property
     def records(self) -> Mapping[str, bytes] | None:
         """The content of each record by its name, or None until the store has been read."""
         ...
@@ -163,6 +173,7 @@ class ClusterShelf(Shelf[T]):
         now: Callable[[], float] = time.time,
     ) -> None:
         super().__init__(kind, directory, file)
+        self._records = records
         self._cluster = ClusterRecords(kind, records, changed)
         self._is_first = is_first
         self._now = now
@@ -175,6 +186,16 @@ class ClusterShelf(Shelf[T]):
     def is_known(self) -> bool:
         """See `Shelf`."""
         return self._is_copy or bool(self._cluster.store)
+
+    @property
+    def most(self) -> int:
+        """See `Shelf`. An eighth is left for other nodes that write at the same time."""
+        return min(super().most, self._records.most * 7 // 8)
+
+    @property
+    def max_record_bytes(self) -> int | None:
+        """See `Shelf`."""
+        return self._records.max_bytes
 
     async def read(self) -> Sequence[T] | None:
         """See `Shelf`."""

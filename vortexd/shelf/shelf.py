@@ -53,6 +53,11 @@ class Shelf(Generic[T]):
         """The most records."""
         return self._kind.most
 
+    @property
+    def max_record_bytes(self) -> int | None:
+        """The limit of one record, encoded, or None if there is no limit but that of all."""
+        return None
+
     async def read(self) -> Sequence[T] | None:
         """Return all records. If they can't be read, log a warning once, and return None."""
         self.is_outdated = False
