@@ -4,8 +4,9 @@ import attrs
 import pytest
 
 from vortexd.core.model import Key
-from vortexd.fleet import CanaryInstance, Instance, Seen, make_ack
+from vortexd.fleet import CanaryInstance, Fleet, Instance, MuteInstance, Page, Question, Seen, make_ack
 from vortexd.fleet.roll import RUNNING, Gone, Roll, Split, is_memorable
+from vortexd.settings.fleet import FleetSettings
 
 KEY = Key("orders", "prod", "main")
 ACK = make_ack("v1", "applied", None, 5.0)
@@ -49,6 +50,21 @@ def test_an_instance_without_a_former_word_has_none() -> None:
     roll.recall(one, FORMER)
     roll.take(one)
     assert {} == roll.former
+
+
+@pytest.mark.parametrize("made", [Instance, MuteInstance])
+def test_it_is_seen_whether_an_instance_can_acknowledge_also_after_it_left(made: type[Instance]) -> None:
+    key, is_mute = Key("a", "p", "l"), made is MuteInstance
+    fleet = Fleet(FleetSettings(), lambda _: "v1")
+    one = made(key, "id", name="one")
+    fleet.join(one, 1.0)
+    [before] = fleet.page(Question((key,)), 1.0).keys[0].instances
+    fleet.leave(one, 2.0)
+    page = fleet.page(Question((key,)), 2.0)
+    [after] = page.keys[0].instances
+
+    assert [("silent", is_mute), ("gone", is_mute)] == [(each.state, each.is_mute) for each in (before, after)]
+    assert page == Page.from_json(page.to_json())
 
 
 @pytest.mark.parametrize(("former", "count"), [(FORMER, 1), (None, 0)])

@@ -12,6 +12,7 @@ from trio.testing import MockClock, memory_stream_pair, wait_all_tasks_blocked
 
 from tests.fakes import KEY, Client
 from vortexd.auth import ALL_RIGHTS, Authority, Right
+from vortexd.fleet import Question
 from vortexd.net.head import parse_head
 from vortexd.net.proxies import Sender
 from vortexd.realtime import recognition, server
@@ -347,6 +348,24 @@ async def test_only_a_client_with_the_right_is_served_at_once(
     await guarded(quick, known)
 
     assert is_served == quick.knock(f"/ws/orders/dev?token={token}")[0]
+
+
+@pytest.mark.parametrize(
+    ("rights", "query", "is_mute"),
+    [
+        ({Right.SUBSCRIBE, Right.REPORT}, "&instance=one", False),
+        ({Right.SUBSCRIBE}, "&instance=one", True),
+        ({Right.SUBSCRIBE}, "", False),
+    ],
+)
+async def test_the_fleet_knows_whether_an_instance_may_acknowledge(
+    quick: Quick, rights: set[Right], query: str, is_mute: bool
+) -> None:
+    await guarded(quick, authority("*", rights=frozenset(rights)))
+    assert quick.knock(f"/ws/orders/dev?token={TOKEN}{query}")[0]
+    page = quick.wire.fleet.page(Question((KEY,)), 0.0)
+
+    assert is_mute == any(each.is_mute for each in page.keys[0].instances)
 
 
 async def test_a_wrong_token_is_counted_once_by_the_task_that_refuses_it(quick: Quick) -> None:

@@ -58,6 +58,14 @@ def test_what_an_instance_said_before_the_roll_out_was_resumed_does_not_count() 
     assert (3, 1, 0, None) == (counts.reached, counts.applied, counts.rejected, counts.refusal)
 
 
+def test_an_instance_that_can_not_acknowledge_holds_nothing_up() -> None:
+    mute = [seen("a", is_mute=True), seen("b", is_mute=True, state="gone")]
+
+    assert count(ALL, mute) == Counts()
+    # It had the right when it acknowledged.
+    assert count(ALL, [seen("c", ack("rejected"), is_mute=True)]).rejected == 1
+
+
 def test_an_instance_that_left_during_the_step_is_silent_whatever_it_has_applied() -> None:
     left = [seen("a", ack(), state="gone", since=20.0), seen("b", ack(), state="gone", since=19.9)]
     found = count(ALL, left)

@@ -10,7 +10,7 @@ from .instances import OTHER, ConnectedRow, Fleet, GoneRow, records_of
 from .nodes import CURRENT, LAST, UNKNOWN, NodePages, NodeView, as_away, page_of
 from .pages import NOBODY, STATES, Ack, Cursor, KeyState, Page, Question, Seen, end_of, merge
 from .records import Record
-from .roll import CanaryInstance, Instance, make_ack
+from .roll import CanaryInstance, Instance, MuteInstance, make_ack
 
 __all__ = [
     "CURRENT",
@@ -27,6 +27,7 @@ __all__ = [
     "GoneRow",
     "Instance",
     "KeyState",
+    "MuteInstance",
     "NodePages",
     "NodeView",
     "Page",

@@ -134,7 +134,8 @@ class Fleet:
                 if is_memorable(instance, ack):
                     self._left.pop((key, instance.name), None)
                     self._left[key, instance.name] = now
-                    roll.put_gone(instance.name, Gone(instance.connection, ack, now, former))
+                    is_mute = not instance.can_acknowledge
+                    roll.put_gone(instance.name, Gone(instance.connection, ack, now, former, is_mute))
             self._tidy(key)
         self.forget(now)
 

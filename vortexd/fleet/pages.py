@@ -49,6 +49,7 @@ class Seen:
         before_restart: Its last acknowledgement before the server's restart, if there was none since. It has no effect
             on the state.
         expected: The target version, if a roll-out of the key has reached the instance. None: the version of the key.
+        is_mute: Whether its connection can't acknowledge versions.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Seen:
     is_shared: bool = False
     before_restart: Ack | None = None
     expected: str | None = None
+    is_mute: bool = False
 
 
 @attrs.frozen(slots=True)

@@ -23,6 +23,7 @@ class Instance:
 
     Attributes:
         wants_candidate: Whether it gave no name, and asks for the candidate of each roll-out.
+        can_acknowledge: Whether it can acknowledge versions.
 
     Args:
         key: The main key, for which the connection was opened.
@@ -35,8 +36,9 @@ class Instance:
 
     __slots__ = ("connection", "host", "key", "name", "others", "since")
 
-    # A class has this, and not each instance, because there are many.
+    # A class has these, and not each instance, because there are many.
     wants_candidate: ClassVar[bool] = False
+    can_acknowledge: ClassVar[bool] = True
 
     def __init__(self, key: Key, connection: str, host: str = "", name: str | None = None, since: float = 0.0) -> None:
         self.key = key
@@ -59,6 +61,14 @@ class CanaryInstance(Instance):
     __slots__ = ()
 
     wants_candidate: ClassVar[bool] = True
+
+
+class MuteInstance(Instance):
+    """One connection with a name that can't acknowledge: an event stream, or a token without the right `report`."""
+
+    __slots__ = ()
+
+    can_acknowledge: ClassVar[bool] = False
 
 
 class Candidate(Protocol):
@@ -120,6 +130,7 @@ class Gone:
     ack: Ack | None
     left: float
     before_restart: Ack | None = None
+    is_mute: bool = False
 
 
 @attrs.define(slots=True, eq=False)
@@ -212,7 +223,8 @@ class Roll:
         """Return an instance at this moment. See `see` for `split`."""
         if instance is None:
             gone = self.gone[name]
-            return Seen(name, gone.connection, "gone", gone.left, gone.ack, before_restart=gone.before_restart)
+            seen = name, gone.connection, "gone", gone.left, gone.ack
+            return Seen(*seen, before_restart=gone.before_restart, is_mute=gone.is_mute)
         ack = self.live[instance]
         expected, changed = None, self.changed
         if split is not None and split.is_reached(instance):
@@ -221,7 +233,9 @@ class Roll:
         state = _state_of(ack, version)
         since = ack.at if ack is not None and state != "silent" else max(instance.since, changed)
         former = self.former.get(instance)
-        return Seen(name, instance.connection, state, since, ack, before_restart=former, expected=expected)
+        is_mute = not instance.can_acknowledge
+        row = name, instance.connection, state, since, ack
+        return Seen(*row, before_restart=former, expected=expected, is_mute=is_mute)
 
 
 def _state_of(ack: Ack | None, version: str | None) -> str:

@@ -22,7 +22,7 @@ from ..core.candidate import CandidateKey, plain
 from ..core.errors import FormatError, RefusedLabel, RemoteError, ResolveError, UnknownLabel
 from ..core.faults import Faults
 from ..core.model import Config, Key
-from ..fleet import CanaryInstance, Instance
+from ..fleet import CanaryInstance, Instance, MuteInstance
 from ..net.head import Head
 from ..net.proxies import Sender
 from ..protocol import messages
@@ -251,7 +251,11 @@ class Opener:
         settings = self._settings
         # The fleet knows only the plain key. The instances of one key share the object.
         main = (self._keys.in_use(plain(key)) or plain(key)) if isinstance(key, CandidateKey) else key
-        made = CanaryInstance if wanted.wants_candidate and not wanted.instance else Instance
+        made = Instance
+        if not wanted.instance:
+            made = CanaryInstance if wanted.wants_candidate else Instance
+        elif form.events is not None or not admission.may(Right.REPORT, main):
+            made = MuteInstance
         instance = made(main, connection_id, sys.intern(host), wanted.instance, self._now())
         hello = None
         if has_hello:

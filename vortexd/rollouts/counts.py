@@ -16,7 +16,7 @@ class Counts:
     """The named instances of a key at one moment.
 
     Attributes:
-        named: The connected instances that have a name.
+        named: The connected instances that have a name and can acknowledge.
         places: Their places in the roll-out.
         reached: The instances that have the candidate, or had it when they left.
         applied, rejected: How many of these have acknowledged the target version.
@@ -45,8 +45,9 @@ class Counts:
 def count(rollout: Rollout, instances: Iterable[Seen], unanswered: int = 0) -> Counts:
     """Count the instances of a roll-out.
 
-    An acknowledgement from before the roll-out began or was resumed, or of another version, doesn't count. An instance that left after the step
-    began counts as silent. An instance that left earlier doesn't count.
+    An acknowledgement from before the roll-out was begun or resumed, or of another version, doesn't count. An instance that
+    left after the step began counts as silent. An instance that left earlier doesn't count, and neither does one that can't
+    acknowledge.
 
     Args:
         instances: The instances of its key at all workers and nodes.
@@ -54,7 +55,7 @@ def count(rollout: Rollout, instances: Iterable[Seen], unanswered: int = 0) -> C
     named, places, reached, applied, rejected, gone = 0, list[int](), 0, 0, 0, 0
     silent, refusal = list[str](), None
     for each in instances:
-        if not each.name or each.name == each.connection:
+        if not each.name or each.name == each.connection or (each.is_mute and each.ack is None):
             continue
         has_left = each.state == "gone"
         if not has_left:

@@ -77,7 +77,7 @@ def _begun(rollout: Rollout, counts: Counts, now: float, *, is_late: bool) -> Ro
             return None
         reason = (
             f"no named instance is connected after {rollout.plan.within:g} s; give the instances names "
-            "(?instance=), or promote the roll-out"
+            "(?instance=) and the right report, or promote the roll-out"
         )
         return halted(rollout, reason, now)
     reach = reach_of(counts.places, rollout.plan.steps[rollout.step], None)

@@ -14,6 +14,7 @@ from tests.fakes import KEY, wait_until
 from vortexd.auth import Authority
 from vortexd.core.errors import FormatError, RemoteError
 from vortexd.core.model import Config, Key
+from vortexd.fleet import Question
 from vortexd.realtime.events.opening import limit_silence
 from vortexd.realtime.handshake import Refusal
 from vortexd.settings.auth import AuthSettings
@@ -62,6 +63,16 @@ async def test_a_stream_begins_with_its_head_the_time_of_a_reconnect_hello_and_t
     state = await client.event("config_snapshot")
     assert (FIRST, state.data["version"]) == (state.data["config"], state.name)
     assert 1 == len(wire.server) == wire.server.event_streams
+
+
+@pytest.mark.parametrize("query", ["instance=one", ""])
+async def test_the_fleet_knows_that_the_client_of_a_stream_can_not_acknowledge(
+    autojump_clock: MockClock, wire: Streams, query: str
+) -> None:
+    await (await wire.stream(query)).begun()
+    [state] = wire.fleet.page(Question((KEY,)), 0.0).keys
+
+    assert [bool(query)] == [each.is_mute for each in state.instances]
 
 
 async def test_each_change_follows_with_its_version_as_the_id(autojump_clock: MockClock, wire: Streams) -> None:
