@@ -260,7 +260,7 @@ def test_a_refusal_does_not_lead_to_an_event_stream(status: int) -> None:
 def test_a_server_that_is_away_does_not_lead_to_an_event_stream() -> None:
     found = follow("await last().lose(); await last().fail(); return [kinds(), log];")
 
-    assert [["socket", "question"], [["stale", "can't connect", "websocket"]]] == found
+    assert [["socket", "question"], [["stale", "can't connect to ws://server:8888", "websocket"]]] == found
 
 
 LOCATION = 'globalThis.location = { origin: "http://server:8888" };'
@@ -351,7 +351,10 @@ def test_a_server_without_event_streams_is_asked_for_a_websocket_again(status: i
     return [reported, kinds()];
     """
 
-    assert [[["stale", "can't connect", "sse"]], ["socket", "question", "stream", "socket"]] == follow(body)
+    assert [
+        [["stale", "can't connect to http://server:8888", "sse"]],
+        ["socket", "question", "stream", "socket"],
+    ] == follow(body)
 
 
 def test_a_page_in_place_of_a_stream_is_none() -> None:
@@ -362,7 +365,10 @@ def test_a_page_in_place_of_a_stream_is_none() -> None:
     return [reported, kinds()];
     """
 
-    assert [[["stale", "can't connect", "sse"]], ["socket", "question", "stream", "socket"]] == follow(body)
+    assert [
+        [["stale", "can't connect to http://server:8888", "sse"]],
+        ["socket", "question", "stream", "socket"],
+    ] == follow(body)
 
 
 def test_a_stream_that_does_not_answer_is_given_up_after_ten_seconds() -> None:
@@ -410,7 +416,7 @@ def test_a_websocket_that_works_again_is_used_and_gets_the_patterns() -> None:
 def test_with_the_transport_websocket_there_is_no_stream() -> None:
     body = "await last().lose(); await last().answer(426); return [kinds(), log];"
 
-    assert [["socket", "question"], [["stale", "can't connect", "websocket"]]] == follow(
+    assert [["socket", "question"], [["stale", "can't connect to ws://server:8888", "websocket"]]] == follow(
         body, '{ transport: "websocket" }'
     )
 
@@ -467,13 +473,15 @@ def test_a_refused_stream_is_like_a_refused_handshake(status: int, headers: str,
 def test_a_stream_that_cannot_be_reached_is_tried_again() -> None:
     body = "await last().fail(); const reported = [...log]; await advance(1); return [reported, kinds()];"
 
-    assert [[["stale", "can't connect", "sse"]], ["stream", "stream"]] == follow(body, SSE)
+    assert [[["stale", "can't connect to http://server:8888", "sse"]], ["stream", "stream"]] == follow(body, SSE)
 
 
 def test_an_answer_that_is_no_stream_says_so() -> None:
     body = 'await last().open("text/html"); return log;'
 
-    assert [["stale", "can't connect: the answer isn't an event stream", "sse"]] == follow(body, SSE)
+    assert [["stale", "can't connect to http://server:8888: the answer isn't an event stream", "sse"]] == follow(
+        body, SSE
+    )
 
 
 # Following a stream.

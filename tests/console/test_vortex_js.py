@@ -284,7 +284,7 @@ config.on("state", ({ name, reason }) => { process.stdout.write(JSON.stringify([
         (426, '{"X-Vortex-Refused": "403"}', ["failed", "refused with 403 no way"]),
         (426, '{"X-Vortex-Refused": "404"}', ["failed", "refused with 404 no way"]),
         (426, '{"X-Vortex-Refused": "503"}', ["stale", "refused with 503 no way"]),
-        (426, "{}", ["stale", "can't connect"]),
+        (426, "{}", ["stale", "can't connect to http://127.0.0.1:1"]),
         (401, "{}", ["failed", "refused with 401 no way"]),
     ],
 )

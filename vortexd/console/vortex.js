@@ -697,6 +697,17 @@ const CLOSES = {
   [BEHIND]: ["another server has a newer state", true],
 };
 
+/** Say that a server can't be reached, with its address and never with the token. */
+function unreached(url) {
+  return `can't connect to ${new URL(url).origin}`;
+}
+
+/** Add the cause of an error to a reason, if the runtime names it, as Node does. */
+function because(reason, error) {
+  const cause = error.cause?.code ?? error.cause?.message;
+  return cause ? `${reason}: ${cause}` : reason;
+}
+
 /** Interpret a close code. Returns {reason, mayReturn}. */
 export function closed(code, text = "") {
   if (code === 1005 || code === 1006) return { reason: "the connection broke", mayReturn: true };
@@ -1029,7 +1040,7 @@ class Watch {
       this.#schedule();
     };
     socket.onclose = ({ code, reason }) => {
-      if (!isOpen) return fail("can't connect", ASK_TIMEOUT);
+      if (!isOpen) return fail(unreached(url), ASK_TIMEOUT);
       if (isOver || socket !== this.#socket) return;
       isOver = true;
       this.#ended(socket, this.#conversation.close(code, reason));
@@ -1051,8 +1062,9 @@ class Watch {
       const status = Number(answer.headers.get("X-Vortex-Refused") ?? answer.status);
       if (status >= 400 && status !== 426) return await this.#refused(answer, status);
       return { ...over(reason), mayStream: true, isCertain: true };
-    } catch {
+    } catch (error) {
       // The server can't be reached, or this page isn't allowed to ask it.
+      reason = because(reason, error);
     }
     const { location } = globalThis;
     const isElsewhere = location !== undefined && new URL(url.replace(/^ws/, "http")).origin !== location.origin;
@@ -1080,8 +1092,8 @@ class Watch {
     this.#timer = setTimeout(() => this.#ended(stream, over("no answer")), 1000 * OPEN_TIMEOUT);
     let isOpen = false;
     let end;
+    const url = `${this.#urls[0].replace(/^ws/, "http")}/api/v1/events/${this.#path}?${query}`;
     try {
-      const url = `${this.#urls[0].replace(/^ws/, "http")}/api/v1/events/${this.#path}?${query}`;
       const answer = await fetch(url, { headers, signal: aborting.signal, cache: "no-store" });
       if (stream !== this.#socket || this.#isClosed) {
         aborting.abort();
@@ -1095,7 +1107,7 @@ class Watch {
         end = await this.#noStream(answer, isCertain);
       }
     } catch (error) {
-      end = error instanceof RangeError ? over(error.message, false) : isOpen ? closed(1006) : over("can't connect");
+      end = error instanceof RangeError ? over(error.message, false) : isOpen ? closed(1006) : over(because(unreached(url), error));
     }
     this.#ended(stream, end);
   }
@@ -1104,7 +1116,7 @@ class Watch {
     const isRefused = answer.status >= 400 && !(isCertain && NO_STREAMS.has(answer.status));
     // The server doesn't refuse a WebSocket. So it is of a version without event streams, or the proxy doesn't pass them either.
     if (!isRefused) this.#choice.streamFails();
-    const reason = isCertain ? "can't connect" : "can't connect: the answer isn't an event stream";
+    const reason = unreached(this.#urls[0].replace(/^ws/, "http")) + (isCertain ? "" : ": the answer isn't an event stream");
     return isRefused ? this.#refused(answer, answer.status) : over(reason);
   }
 

@@ -65,14 +65,14 @@ async def test_a_stream_begins_with_its_head_the_time_of_a_reconnect_hello_and_t
     assert 1 == len(wire.server) == wire.server.event_streams
 
 
-@pytest.mark.parametrize("query", ["instance=one", ""])
-async def test_the_fleet_knows_that_the_client_of_a_stream_can_not_acknowledge(
-    autojump_clock: MockClock, wire: Streams, query: str
+@pytest.mark.parametrize(("query", "seen"), [("instance=one", [("one", True)]), ("", [])])
+async def test_the_fleet_knows_only_streams_with_names_and_that_they_can_not_acknowledge(
+    autojump_clock: MockClock, wire: Streams, query: str, seen: list[tuple[str, bool]]
 ) -> None:
     await (await wire.stream(query)).begun()
-    [state] = wire.fleet.page(Question((KEY,)), 0.0).keys
+    page = wire.fleet.page(Question((KEY,)), 0.0)
 
-    assert [bool(query)] == [each.is_mute for each in state.instances]
+    assert seen == [(each.name, each.is_mute) for state in page.keys for each in state.instances]
 
 
 async def test_each_change_follows_with_its_version_as_the_id(autojump_clock: MockClock, wire: Streams) -> None:
