@@ -1,6 +1,9 @@
 """Fixtures and settings for all tests."""
 
+import gc
 import signal
+from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 import structlog
@@ -27,6 +30,24 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 for each in structlog.get_config()["processors"]:
     if isinstance(each, structlog.dev.ConsoleRenderer):
         each.exception_formatter = structlog.dev.plain_traceback
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Don't import files in which the selection by marks leaves no test. Some of them generate their tests, which takes seconds."""
+    if "not alone" == config.option.markexpr and collection_path.suffix == ".py":
+        return "\npytestmark = pytest.mark.alone\n" in collection_path.read_text() or None
+    return None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect no garbage while tests are collected: all of them stay. Later collections don't examine them, either."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 # The tests that are left after the selection by marks.
