@@ -140,7 +140,11 @@ def guarded_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def patience(case: schemathesis.Case[Any]) -> dict[str, Any]:
     """The seconds to wait for an answer. An event stream has no end, so its first events must do."""
-    return {"timeout": 1} if "/events/" in case.path else {}
+    if "/events/" not in case.path:
+        return {}
+    # Without a pattern, a stream begins with two events, and no third one follows soon.
+    case.operation.schema.config.max_stream_events = None if "pattern" in case.query else 2
+    return {"timeout": 1}
 
 
 @open_api.parametrize()
