@@ -9,7 +9,7 @@ import pytest
 import structlog
 from hypothesis import HealthCheck, settings
 
-from .collecting import require_different_ids
+from .collecting import in_order, require_different_ids
 from .examples import IS_RANDOM, examples
 
 # These machines are shared: how long an example takes says nothing about the code.
@@ -53,8 +53,9 @@ def pytest_collection() -> Generator[None, object, object]:
 # The tests that are left after the selection by marks.
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Put files with slow tests first, so that none of them is run at the end while the other processes have nothing to do."""
+    """Order the test files for processes that run side by side."""
     if hasattr(config, "workerinput"):
         require_different_ids(each.nodeid for each in items)
     slow = {each.path for each in items if each.get_closest_marker("slow")}
-    items.sort(key=lambda each: each.path not in slow)
+    places = {path: place for place, path in enumerate(in_order((each.path for each in items), slow))}
+    items.sort(key=lambda each: places[each.path])
