@@ -2,6 +2,8 @@
 
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +117,7 @@ open_api = schemathesis.openapi.from_dict(whole_document(is_open=True), config=c
 guarded_api = schemathesis.openapi.from_dict(whole_document(), config=config())
 
 
+@contextmanager
 def serving(directory: Path, settings: str) -> Iterator[str]:
     for name, text in {"key": "a password", "tokens.toml": TOKENS}.items():
         (directory / name).write_text(text)
@@ -129,13 +132,15 @@ def serving(directory: Path, settings: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def open_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    yield from serving(tmp_path_factory.mktemp("open"), SETTINGS)
-
-
-@pytest.fixture(scope="module")
-def guarded_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    yield from serving(tmp_path_factory.mktemp("guarded"), SETTINGS + GUARDED)
+def urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+    """The addresses of a server without tokens, and of one with them. They start at the same time, because each waits for etcd."""
+    directories = tmp_path_factory.mktemp("open"), tmp_path_factory.mktemp("guarded")
+    with ExitStack() as stack, ThreadPoolExecutor() as threads:
+        unguarded, guarded = (
+            threads.submit(stack.enter_context, serving(directory, settings))
+            for directory, settings in zip(directories, (SETTINGS, SETTINGS + GUARDED), strict=True)
+        )
+        yield unguarded.result(), guarded.result()
 
 
 def patience(case: schemathesis.Case[Any]) -> dict[str, Any]:
@@ -148,10 +153,10 @@ def patience(case: schemathesis.Case[Any]) -> dict[str, Any]:
 
 
 @open_api.parametrize()
-def test_what_is_answered_to_everybody_is_as_described(case: schemathesis.Case[Any], open_url: str) -> None:
-    case.call_and_validate(open_url, **patience(case))
+def test_what_is_answered_to_everybody_is_as_described(case: schemathesis.Case[Any], urls: tuple[str, str]) -> None:
+    case.call_and_validate(urls[0], **patience(case))
 
 
 @guarded_api.parametrize()
-def test_what_is_answered_to_a_token_is_as_described(case: schemathesis.Case[Any], guarded_url: str) -> None:
-    case.call_and_validate(guarded_url, headers={"Authorization": f"Bearer {TOKEN}"}, **patience(case))
+def test_what_is_answered_to_a_token_is_as_described(case: schemathesis.Case[Any], urls: tuple[str, str]) -> None:
+    case.call_and_validate(urls[1], headers={"Authorization": f"Bearer {TOKEN}"}, **patience(case))
