@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import attrs
@@ -19,6 +21,7 @@ from tests.client.conformance.transcript import TRANSCRIPTS, Step, Transcript, d
 from tests.console.node import NODE, needs_node
 
 from .adapters.faulty import FAULTS
+from .adapters.forks import FORKED
 
 ROOT = Path(__file__).parent.parent.parent
 PYTHON = [sys.executable, "-m", "tests.client.adapters.python_trio"]
@@ -41,12 +44,56 @@ def faulty(fault: str, *names: str, deadline: str = "3") -> tuple[int, list[str]
     return run("--deadline", deadline, *only(*names), sys.executable, "-m", "tests.client.adapters.faulty", fault)
 
 
+@contextmanager
+def forks(directory: Path) -> Iterator[list[str]]:
+    """Run the server of forks, and yield the command of an adapter."""
+    path = str(directory / "forks")
+    command = [sys.executable, "-m", "tests.client.adapters.forks", path]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        assert "ready\n" == server.stdout.readline()
+        yield [sys.executable, "-I", "-S", str(FORKED), path]
+        server.stdin.close()
+        assert 0 == server.wait(10)
+
+
 # The clients of this project.
 
 
 @pytest.mark.slow
-def test_the_client_in_python_conforms() -> None:
-    assert (0, [f"{NUMBER} passed, 0 failed, 0 skipped"]) == run(*PYTHON)
+def test_the_client_in_python_conforms(tmp_path: Path) -> None:
+    with forks(tmp_path) as command:
+        assert (0, [f"{NUMBER} passed, 0 failed, 0 skipped"]) == run(*command)
+
+
+def test_the_client_in_python_conforms_without_a_server_of_forks() -> None:
+    assert (0, ["3 passed, 0 failed, 0 skipped"]) == run(*only("change", "dead_server", "patterns"), *PYTHON)
+
+
+def test_a_fork_passes_its_output_and_its_status_on(tmp_path: Path) -> None:
+    with forks(tmp_path) as command:
+        # Without a token, the adapter fails.
+        environment = {"CONFORMANCE_PATTERNS": ""}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False, env=environment)
+
+    assert 1 == done.returncode
+    assert "KeyError: 'CONFORMANCE_TOKEN'" in done.stderr
+
+
+def test_a_fork_ends_with_the_process_that_stands_for_it(tmp_path: Path) -> None:
+    given = {"TOKEN": "", "PATTERNS": "", "APPLICATION": "a", "PROFILE": "b", "URL": "ws://127.0.0.1:9"}
+    environment = {f"CONFORMANCE_{name}": value for name, value in given.items()}
+    with (
+        forks(tmp_path) as command,
+        subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as stand_in,
+    ):
+        assert stand_in.stdout is not None
+        assert b'{"clock": 0}\n' == stand_in.stdout.readline()
+        stand_in.kill()
+
+        # Standard input is still open. The output ends, because the fork has ended.
+        assert b"" == stand_in.stdout.read()
 
 
 @pytest.mark.slow

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 import trio
-from trio.testing import MockClock
 
 from vortexd.client import address, link, protocol, replica, server_rotation
 from vortexd.client.change import Change
@@ -136,5 +135,4 @@ if __name__ == "__main__":
     if fault == "clockless":
         trio.run(python_trio.main, None)
     else:
-        fake = MockClock()
-        trio.run(python_trio.main, fake, clock=fake)
+        python_trio.run()

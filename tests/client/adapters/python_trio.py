@@ -109,6 +109,10 @@ async def main(clock: MockClock | None) -> None:
         nursery.cancel_scope.cancel()
 
 
-if __name__ == "__main__":
+def run() -> None:
     fake = MockClock()
     trio.run(main, fake, clock=fake)
+
+
+if __name__ == "__main__":
+    run()
