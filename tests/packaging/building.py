@@ -1,5 +1,6 @@
 """Builds wheels and source distributions as `pip wheel` and `python -m build` do, with the hatchling of this environment."""
 
+import os
 import subprocess
 import sys
 import tarfile
@@ -13,7 +14,9 @@ CLIENT = ROOT / "packaging/vortexd-client"
 def build(project: Path, target: str, directory: Path) -> Path:
     """Build a "wheel" or an "sdist" of a project into an empty directory, and return its path."""
     command = [sys.executable, "-m", "hatchling", "build", "--target", target, "--directory", str(directory)]
-    subprocess.run(command, cwd=project, check=True, capture_output=True, text=True)
+    # The compiled hook would be one more file of the project.
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    subprocess.run(command, cwd=project, env=environment, check=True, capture_output=True, text=True)
     (built,) = directory.iterdir()
     return built
 
