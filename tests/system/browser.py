@@ -4,8 +4,8 @@ import base64
 import contextlib
 import itertools
 import json
-import math
 import shutil
+import subprocess
 import tempfile
 import time
 from collections.abc import AsyncIterator
@@ -93,11 +93,12 @@ class Page:
         await trio.Path(path).write_bytes(base64.b64decode(shot["data"]))
 
 
-@contextlib.asynccontextmanager
-async def open_page() -> AsyncIterator[Page]:
-    """Start a browser with its own profile, and open a tab in it."""
-    assert CHROMIUM is not None
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+class Browser:
+    """A running browser, which all tests of a process share, because its start takes longer than most of them."""
+
+    def __init__(self) -> None:
+        assert CHROMIUM is not None
+        self._profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         command = [
             CHROMIUM,
             "--headless=new",
@@ -108,23 +109,71 @@ async def open_page() -> AsyncIterator[Page]:
             "--disable-background-networking",
             "--no-first-run",
             "--remote-debugging-port=0",
-            f"--user-data-dir={profile}",
+            f"--user-data-dir={self._profile.name}",
             "about:blank",
         ]
-        process = await trio.lowlevel.open_process(command, stdout=-3, stderr=-3)
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            port = await trio.to_thread.run_sync(_devtools, Path(profile) / "DevToolsActivePort")
-            async with open_websocket_url(
-                await _first_tab(port), max_message_size=2**26, message_queue_size=256
-            ) as websocket:
-                page = Page(websocket)
+            self.address, self._path = _devtools(Path(self._profile.name) / "DevToolsActivePort")
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its process hasn't ended."""
+        return self._process.poll() is None
+
+    @property
+    def url(self) -> str:
+        """Where it takes the commands that concern no tab."""
+        return self.address + self._path
+
+    def close(self) -> None:
+        """Kill it, and remove its profile."""
+        self._process.kill()
+        self._process.wait()
+        self._profile.cleanup()
+
+
+_browsers: list[Browser] = []
+
+
+def _browser() -> Browser:
+    """Return the running browser, or start it."""
+    if not _browsers or not _browsers[-1].is_running:
+        close_browsers()
+        _browsers.append(Browser())
+    return _browsers[-1]
+
+
+def close_browsers() -> None:
+    """Kill the browser, if it was started."""
+    while _browsers:
+        _browsers.pop().close()
+
+
+@contextlib.asynccontextmanager
+async def open_page() -> AsyncIterator[Page]:
+    """Open a tab with cookies, a storage and a cache of its own."""
+    browser = await trio.to_thread.run_sync(_browser)
+    async with _connected(browser.url) as control:
+        context = (await control.call("Target.createBrowserContext"))["browserContextId"]
+        tab = await control.call("Target.createTarget", url="about:blank", browserContextId=context)
+        try:
+            async with _connected(f"{browser.address}/devtools/page/{tab['targetId']}") as page:
                 for domain in ("Page", "Runtime", "Log"):
                     await page.call(f"{domain}.enable")
                 yield page
         finally:
-            process.kill()
             with trio.CancelScope(shield=True):
-                await process.wait()
+                await control.call("Target.disposeBrowserContext", browserContextId=context)
+
+
+@contextlib.asynccontextmanager
+async def _connected(url: str) -> AsyncIterator[Page]:
+    async with open_websocket_url(url, max_message_size=2**26, message_queue_size=256) as websocket:
+        yield Page(websocket)
 
 
 def _is_expected(entry: dict[str, Any]) -> bool:
@@ -132,27 +181,11 @@ def _is_expected(entry: dict[str, Any]) -> bool:
     return "status of 404" in entry["text"] and "/api/v1/history/" in entry.get("url", "")
 
 
-def _devtools(file: Path) -> int:
-    """Return the port, after the browser has written it to a file."""
+def _devtools(file: Path) -> tuple[str, str]:
+    """Return the address and the path that the browser writes to a file after its start."""
     deadline = time.monotonic() + _PATIENCE
     while not (file.exists() and "\n" in file.read_text()):
         assert time.monotonic() < deadline, "the browser didn't start"
         time.sleep(0.05)
-    return int(file.read_text().splitlines()[0])
-
-
-async def _first_tab(port: int) -> str:
-    async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
-        await stream.send_all(b"GET /json/list HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nConnection: close\r\n\r\n" % port)
-        data = b""
-        # The browser keeps the connection open, although the request asked to close it.
-        length: float = math.inf
-        while len(data) < length and (more := await stream.receive_some()):
-            data += more
-            head, _, _ = data.partition(b"\r\n\r\n")
-            for line in head.split(b"\r\n") if b"\r\n\r\n" in data else ():
-                if line.lower().startswith(b"content-length:"):
-                    length = len(head) + 4 + int(line.partition(b":")[2])
-    body = json.loads(data.partition(b"\r\n\r\n")[2])
-    url: str = next(tab["webSocketDebuggerUrl"] for tab in body if tab["type"] == "page")
-    return url
+    port, path = file.read_text().splitlines()
+    return f"ws://127.0.0.1:{port}", path

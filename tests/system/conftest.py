@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from .browser import Page, open_page
+from .browser import Page, close_browsers, open_page
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -14,6 +14,13 @@ def counting(request: pytest.FixtureRequest) -> Iterator[None]:
         if not request.node.get_closest_marker("counted"):
             patch.setenv("COVERAGE_PROCESS_CONFIG", "")
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def browsers() -> Iterator[None]:
+    """Leave no browser behind."""
+    yield
+    close_browsers()
 
 
 @pytest.fixture
