@@ -14,7 +14,7 @@ from .fleet import save
 from .process import Server
 from .test_history import has_history, shown, until
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium")]
 
 
 @pytest.fixture

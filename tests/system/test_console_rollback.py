@@ -26,7 +26,7 @@ from .console_stand_in import (
 )
 from .process import Server
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium")]
 
 
 async def test_the_history_of_a_key_offers_a_pin_and_a_roll_back_at_each_commit(page: Page, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from .console_stand_in import KEY, PIN, ROLLOUT, Answers, gate, opened, sent, st
 from .process import Server
 from .test_broken import git_settings
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium")]
 GET, POST = "GET /api/v1/rollouts", "POST /api/v1/rollouts"
 HALTED = ROLLOUT | {"status": "halted", "counts": None, "deadline": None, "reason": f"web-1 rejected it: {MARKUP}"}
 ABORTED = HALTED | {"status": "aborted", "reason": "incident 7", "by": "ada"}

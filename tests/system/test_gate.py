@@ -20,6 +20,8 @@ from ..repository import Repository
 from .process import Server
 from .test_broken import ask, files_settings, git_settings, until
 
+pytestmark = pytest.mark.slow
+
 SCHEMA = '{"properties": {"port": {"type": "integer"}}, "required": ["port"]}'
 
 

@@ -22,6 +22,8 @@ from .process import Server
 from .test_gate import SCHEMA
 from .test_git import NGINX, SSHD, find, free_port, needs, serving, wait_for
 
+pytestmark = pytest.mark.slow
+
 FILES = {"application.yml": "x: 1\n", "shop.yml": "a: 1\n", "shop-dev.yml": "b: 1\n", "cart.yml": "c: 1\n"}
 KEY = {"application": "shop", "profile": "dev", "label": "main"}
 GOOD, BAD = {"a": 1, "b": 1, "x": 1}, {"a": 2, "b": 1, "x": 1}

@@ -18,6 +18,8 @@ from .process import Server
 from .test_broken import ask, git_settings
 from .test_pins import sent
 
+pytestmark = pytest.mark.slow
+
 RULE = '\n[[rollout]]\napplications = ["shop"]\nsteps = [10, 50, 100]\nwithin = 20\n'
 
 
