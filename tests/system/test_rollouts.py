@@ -26,8 +26,11 @@ RULE = '\n[[rollout]]\napplications = ["shop"]\nsteps = [10, 50, 100]\nwithin = 
 class Instance:
     """A named client: it keeps its connection, applies patches of one value, and says what a test wants."""
 
-    def __init__(self, server: Server, name: str, say: Callable[[Any], str | None]) -> None:
+    def __init__(
+        self, server: Server, name: str, say: Callable[[Any], str | None], application: str = "shop"
+    ) -> None:
         self._server = server
+        self._application = application
         self.name = name
         self._say = say
         self.value: Any = None
@@ -47,7 +50,7 @@ class Instance:
 
     async def _connect(self) -> None:
         resume = f"&last_version={self.version}" if self.version else ""
-        url = f"ws://127.0.0.1:{self._server.port}/ws/shop/dev?label=main&instance={self.name}{resume}"
+        url = f"ws://127.0.0.1:{self._server.port}/ws/{self._application}/dev?label=main&instance={self.name}{resume}"
         async with open_websocket_url(url, connect_timeout=10, disconnect_timeout=1) as link:
             while True:
                 message = json.loads(await link.get_message())
@@ -64,7 +67,7 @@ class Instance:
                     self.values.append(self.value)
                 self.version = message.get("new_version") or message["version"]
                 if (status := self._say(self.value)) is not None:
-                    ack = {"type": "ack", "app": "shop", "profile": "dev", "label": "main"}
+                    ack = {"type": "ack", "app": self._application, "profile": "dev", "label": "main"}
                     error = {"error": f"{self.name} has no such pool"} if status == "rejected" else {}
                     await link.send_message(json.dumps({**ack, "version": self.version, "status": status, **error}))
 
