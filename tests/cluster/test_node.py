@@ -223,6 +223,16 @@ async def test_two_nodes_see_each_other_and_hear_each_others_hints(autojump_cloc
         assert (two.node.report().announced, two.node.report().heard) == (0, 1)
 
 
+async def test_each_worker_knows_for_how_long_the_nodes_have_been_steady(autojump_clock: MockClock) -> None:
+    store = MemoryStore()
+    async with Stage(store).running() as one, Stage(store, is_member=False).running() as worker:
+        await trio.sleep(10)
+        assert [9 < each.node.steady_for < 11 for each in (one, worker)] == [True, True]
+        async with Stage(store, "b").running():
+            await trio.sleep(3)
+            assert [each.node.steady_for < 3.1 for each in (one, worker)] == [True, True]
+
+
 async def test_a_worker_that_is_no_member_hears_hints_and_writes_no_record(autojump_clock: MockClock) -> None:
     store = MemoryStore()
     async with Stage(store).running() as one, Stage(store, is_member=False).running() as two:

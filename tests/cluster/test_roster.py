@@ -1,5 +1,7 @@
 """Facts about the list of nodes: who is there, who is away and for how long, and who leads."""
 
+from collections.abc import Callable
+
 import attrs
 import pytest
 from structlog.testing import capture_logs
@@ -167,3 +169,32 @@ def test_a_publisher_is_a_node_that_serves_and_says_that_it_publishes(stage: Sta
     assert not stage.roster.has_publisher
     stage.roster.read(published("b", "draining"))
     assert not stage.roster.has_publisher
+
+
+def test_the_nodes_are_steady_since_the_last_change_of_their_processes_or_states(stage: Stage) -> None:
+    def steady_after(act: Callable[[], None]) -> float:
+        """Return the seconds that the roster counts three seconds after an act."""
+        act()
+        stage.now += 3.0
+        return stage.roster.steady_for
+
+    def take(*events: Event) -> float:
+        return steady_after(lambda: stage.roster.take(events))
+
+    stage.now += 4.0
+    assert stage.roster.steady_for == 4.0
+    assert steady_after(lambda: stage.roster.read([*node("a"), *node("b")])) == 3.0
+    assert steady_after(lambda: stage.roster.read([*node("a"), *node("b")])) == 6.0
+    # A hint, the leader and an address change nothing.
+    assert take(put(KEYS.leader, b"a"), put(KEYS.hint("a"))) == 9.0
+    moved = attrs.evolve(record("b"), address="http://other")
+    assert take(put(KEYS.member("b"), moved.encoded())) == 12.0
+    assert take(put(KEYS.alive("b"))) == 15.0
+
+    assert take(put(KEYS.alive("b"), b"another process")) == 3.0
+    assert take(put(KEYS.member("b"), record("b", "draining").encoded())) == 3.0
+    assert take(gone(KEYS.alive("b"))) == 3.0
+    assert take() == 6.0
+    assert take(gone(KEYS.member("b"))) == 3.0
+    assert take(*(put(each.key, each.value) for each in node("c"))) == 3.0
+    assert steady_after(lambda: stage.roster.read(node("a"))) == 3.0

@@ -1,5 +1,6 @@
 """`/api/v1/fleet`: its queries, its pages, and the keys that each token may see."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -278,6 +279,7 @@ class FakeNodes:
         self.more = pages
         self.asked: list[Question] = []
         self.state = ClusterReport("shop", "a", True, NOW, None, (), None)
+        self.steady_for = 7.0
 
     def report(self) -> ClusterReport:
         return self.state
@@ -307,6 +309,13 @@ async def test_without_a_cluster_no_node_is_shown() -> None:
     said = await shown(fleet(ORDERS))
     assert ["keys", "next"] == list(said)
     assert "away" not in said["keys"][0]["counts"]
+
+
+def test_a_cluster_is_steady_since_its_nodes_came_and_a_server_alone_always() -> None:
+    alone, clustered = (
+        FleetPages(fleet(), Labels(), lambda: NOW, None, nodes).steady_for for nodes in (None, FakeNodes())
+    )
+    assert (alone, clustered) == (math.inf, 7.0)
 
 
 async def test_several_nodes_answer_as_one() -> None:

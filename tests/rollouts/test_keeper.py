@@ -1,5 +1,6 @@
 """The keeper of roll-outs: what is recorded before it is in force, who takes the steps, acts of people, and a bad disk."""
 
+import math
 import os
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -73,6 +74,7 @@ class FakeInstances:
         self.unanswered = 0
         self.asked = 0
         self.keys: list[Key] = []
+        self.steady_for = math.inf
 
     def named(self) -> Collection[Key]:
         return self.keys
@@ -581,6 +583,68 @@ async def test_no_step_begins_or_ends_while_instances_come_back_after_a_start(
 
     assert early is None
     assert kept.record.reach is not None
+
+
+async def test_no_step_begins_while_instances_of_a_worker_or_node_that_did_not_answer_come_back(
+    autojump_clock: MockClock, directory: Path, nursery: trio.Nursery
+) -> None:
+    kept = await started(directory, nursery, settling=SETTLING)
+    await settled(2 * SETTLING)
+    kept.keeper.begun([BEGUN])
+    kept.instances.unanswered = 1
+    await settled()
+    # It answers, and its instances aren't back yet.
+    kept.instances.unanswered = 0
+    await settled(SETTLING - 2 * TICK)
+    early = kept.record.reach
+    await settled(3 * TICK)
+
+    assert early is None
+    assert kept.record.reach is not None
+
+
+@pytest.mark.parametrize(("steady_for", "begins"), [(0.0, False), (SETTLING - 0.1, False), (SETTLING, True)])
+async def test_no_step_begins_soon_after_a_node_has_come_or_left(
+    autojump_clock: MockClock, directory: Path, nursery: trio.Nursery, steady_for: float, begins: bool
+) -> None:
+    kept = await started(directory, nursery, settling=SETTLING)
+    await settled(2 * SETTLING)
+    kept.instances.steady_for = steady_for
+    kept.keeper.begun([BEGUN])
+    await settled(2 * SETTLING)
+
+    assert begins is (kept.record.reach is not None)
+
+
+async def test_no_roll_out_ends_soon_after_a_node_has_come_or_left(
+    autojump_clock: MockClock, directory: Path, nursery: trio.Nursery
+) -> None:
+    kept = await started(directory, nursery, settling=SETTLING)
+    await settled(SETTLING)
+    kept.keeper.begun([attrs.evolve(BEGUN, plan=Plan((100,)))])
+    await settled()
+    kept.instances.steady_for = 0.0
+    kept.say()
+    await settled()
+    early = kept.status
+    kept.instances.steady_for = SETTLING
+    await settled()
+
+    assert (early, kept.status) == (Status.RUNNING, Status.DONE)
+
+
+async def test_a_rejection_halts_it_even_right_after_a_node_has_come_or_left(
+    autojump_clock: MockClock, directory: Path, nursery: trio.Nursery
+) -> None:
+    kept = await started(directory, nursery, settling=SETTLING)
+    await settled(SETTLING)
+    kept.keeper.begun([BEGUN])
+    await settled()
+    kept.instances.steady_for, kept.instances.unanswered = 0.0, 1
+    kept.say("rejected")
+    await settled()
+
+    assert kept.status is Status.HALTED
 
 
 async def test_a_rejection_halts_it_even_right_after_a_start(

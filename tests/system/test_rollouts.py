@@ -26,9 +26,7 @@ RULE = '\n[[rollout]]\napplications = ["shop"]\nsteps = [10, 50, 100]\nwithin = 
 class Instance:
     """A named client: it keeps its connection, applies patches of one value, and says what a test wants."""
 
-    def __init__(
-        self, server: Server, name: str, say: Callable[[Any], str | None], application: str = "shop"
-    ) -> None:
+    def __init__(self, server: Server, name: str, say: Callable[[Any], str | None], application: str = "shop") -> None:
         self._server = server
         self._application = application
         self.name = name

@@ -69,7 +69,7 @@ class Nodes:
         # The output of processes that have ended.
         self._former: list[Server] = []
 
-    def start(self, node: str) -> None:
+    async def start(self, node: str) -> None:
         directory = self._directory / f"{node}-{next(_names)}"
         directory.mkdir()
         settings = SETTINGS.format(
@@ -80,11 +80,11 @@ class Nodes:
             node=node,
             endpoints=json.dumps(self._etcd.endpoints),
         )
-        self.servers[node] = Server(directory / "x", settings=settings)
+        self.servers[node] = await trio.to_thread.run_sync(partial(Server, directory / "x", settings=settings))
 
-    def stop(self, node: str, number: int) -> None:
+    async def stop(self, node: str, number: int) -> None:
         server = self.servers.pop(node)
-        server.stop(number)
+        await trio.to_thread.run_sync(server.stop, number)
         self._former.append(server)
 
     def push(self, application: str, value: int, at: str) -> None:
@@ -116,7 +116,9 @@ class Nodes:
 
     def steps(self, application: str) -> list[tuple[int, int, int]]:
         """Return the steps that have begun, with their shares and with the named instances."""
-        return [(each["step"], each["share"], each["named"]) for each in self.events("roll-out step begun", application)]
+        return [
+            (each["step"], each["share"], each["named"]) for each in self.events("roll-out step begun", application)
+        ]
 
     def served(self, application: str) -> list[Any]:
         """Return what each node serves to a reader without a name."""
@@ -125,6 +127,17 @@ class Nodes:
     def end(self) -> None:
         for each in self.servers.values():
             each.__exit__()
+
+
+class Member(Instance):
+    """A named client that may stay away for a while."""
+
+    is_away = False
+
+    async def _connect(self) -> None:
+        while self.is_away:  # noqa: ASYNC110
+            await trio.sleep(0.02)
+        await super()._connect()
 
 
 class Fleet:
@@ -137,7 +150,7 @@ class Fleet:
         self.rejects: Callable[[str], bool] = lambda name: False
         self.places = {f"web-{number:02}": "ab"[number % 2] for number in range(count)}
         self.instances = {
-            name: Instance(nodes.servers[node], name, partial(self._say, name), application)
+            name: Member(nodes.servers[node], name, partial(self._say, name), application)
             for name, node in self.places.items()
         }
 
@@ -157,6 +170,17 @@ class Fleet:
         """Let instances connect again. They acknowledge the version that they have."""
         for name in names or self.instances:
             self.instances[name].scope.cancel()
+
+    def leave(self, names: Collection[str]) -> None:
+        """Let instances stay away until `come_back`."""
+        for name in names:
+            self.instances[name].is_away = True
+        self.reconnect(names)
+
+    def come_back(self) -> None:
+        """Let all instances connect again that have left."""
+        for each in self.instances.values():
+            each.is_away = False
 
     def at(self, node: str) -> set[str]:
         return {name for name, place in self.places.items() if place == node}
@@ -185,7 +209,7 @@ class Fleet:
         """Check that for a while so many instances have the candidate."""
         with trio.move_on_after(seconds):
             while True:
-                assert self.values == {1: len(self.instances) - count, 2: count}
+                assert (self.values[1], self.values[2]) == (len(self.instances) - count, count)
                 await trio.sleep(0.02)
 
 
@@ -226,15 +250,18 @@ def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdServers]:
 
 
 @contextlib.contextmanager
-def both(directory: Path, etcd: EtcdServers, leader: str = "a") -> Iterator[Nodes]:
-    """Start both nodes. The first one leads."""
+def both(directory: Path, etcd: EtcdServers) -> Iterator[Nodes]:
+    """Start both nodes."""
     nodes = Nodes(directory, etcd)
+
+    async def start() -> None:
+        async with trio.open_nursery() as nursery:
+            for node in "ab":
+                nursery.start_soon(nodes.start, node)
+        await until(nodes.is_complete)
+
     try:
-        for node in sorted("ab", key=lambda node: node != leader):
-            nodes.start(node)
-            if node == leader:
-                trio.run(until, lambda: nodes.leader == leader)
-        trio.run(until, nodes.is_complete)
+        trio.run(start)
         yield nodes
     finally:
         nodes.end()
@@ -346,15 +373,18 @@ async def test_people_act_at_the_node_that_does_not_lead(quiet: Nodes) -> None:
 async def test_a_roll_out_that_is_resumed_at_the_other_node_goes_on_to_its_end(quiet: Nodes) -> None:
     async with following(quiet, "resumed") as fleet:
         other = quiet.servers[quiet.other]
-        fleet.silent = lambda name: True
+        fleet.rejects = lambda name: True
         quiet.push("resumed", 2, "a")
-        await fleet.reach(FIRST)
-        fleet.silent = lambda name: False
-        fleet.reconnect()
+        await until(lambda: bool(quiet.events("roll-out halted", "resumed")))
+        await until(lambda: shown(other, "resumed")[0]["status"] == "halted")
+        await fleet.all_have(1)
+        fleet.rejects = lambda name: False
+        assert act(other, "resumed", "resume")[0] == 200
         await fleet.all_have(2)
         await until(lambda: quiet.served("resumed") == [2, 2])
-        assert act(other, "resumed", "abort")[0] == 409
-        assert fleet.histories == {(1, 2)}
+
+        assert quiet.steps("resumed") == [(1, 1, COUNT), (1, 1, COUNT), (2, 50, COUNT), (3, 100, COUNT)]
+        assert fleet.histories == {(1, 2), (1, 2, 1, 2)}
 
 
 async def test_a_killed_leader_is_followed_by_the_other_node_and_nobody_else_gets_the_candidate(nodes: Nodes) -> None:
@@ -362,9 +392,9 @@ async def test_a_killed_leader_is_followed_by_the_other_node_and_nobody_else_get
         fleet.silent = lambda name: fleet.values[2] > FIRST
         nodes.push("shop", 2, "a")
         reached = await fleet.reach(SECOND)
-        assert nodes.leader == "a"
-        nodes.stop("a", signal.SIGKILL)
-        fleet.move(fleet.at("a"), "b", nodes)
+        leader, other = nodes.leader, nodes.other
+        await nodes.stop(leader, signal.SIGKILL)
+        fleet.move(fleet.at(leader), other, nodes)
         while not nodes.leader:
             await fleet.stays(SECOND)
         await fleet.stays(SECOND)
@@ -436,21 +466,54 @@ async def test_a_change_that_comes_without_etcd_begins_when_it_is_back(nodes: No
         assert fleet.histories == {(1, 2)}
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-async def test_a_step_waits_for_the_instances_of_a_node_that_restarts(nodes: Nodes, number: int) -> None:
+async def test_a_step_waits_for_the_instances_of_a_node_that_was_killed_and_restarts(nodes: Nodes) -> None:
     async with following(nodes, "shop") as fleet:
         fleet.silent = lambda name: True
         nodes.push("shop", 2, "a")
         [first] = await fleet.reach(FIRST)
-        fleet.move([first], "a", nodes)
-        await until(lambda: [each for each in ask(nodes.servers["a"], "/status")[1:2]] != [])
-        nodes.stop("b", number)
-        # Without the instances of node b, the step would have half of its instances.
+        leader, other = nodes.leader, nodes.other
+        fleet.move([first], leader, nodes)
+        fleet.leave(fleet.at(other))
+        await nodes.stop(other, signal.SIGKILL)
+        # Without the instances of the other node, the next step would be a share of the leader's instances.
         fleet.silent = lambda name: False
         fleet.reconnect([first])
-        nodes.start("b")
+        await nodes.start(other)
+        await fleet.stays(FIRST, 2)
+        fleet.come_back()
         await fleet.all_have(2)
         await until(lambda: nodes.served("shop") == [2, 2])
 
         assert nodes.steps("shop") == [(1, 1, COUNT), (2, 50, COUNT), (3, 100, COUNT)]
+        assert fleet.histories == {(1, 2)}
+
+
+async def test_a_leader_that_restarts_takes_no_instance_beyond_the_share_with_it(nodes: Nodes) -> None:
+    async with following(nodes, "shop") as fleet:
+        fleet.silent = lambda name: True
+        nodes.push("shop", 2, "a")
+        [first] = await fleet.reach(FIRST)
+        leader, other = nodes.leader, nodes.other
+        fleet.move([first], other, nodes)
+        there = fleet.at(leader)
+        fleet.leave(there)
+        await nodes.stop(leader, signal.SIGTERM)
+        fleet.silent = lambda name: name != first
+        fleet.reconnect([first])
+        await fleet.stays(FIRST, 2)
+        # A load balancer lets them come to the node that is left.
+        fleet.move(there, other, nodes)
+        fleet.come_back()
+        reached = await fleet.reach(SECOND)
+        assert nodes.steps("shop") == [(1, 1, COUNT), (2, 50, COUNT)]
+
+        await nodes.start(leader)
+        fleet.move(there, leader, nodes)
+        await fleet.stays(SECOND)
+        assert fleet.having(2) == reached
+        fleet.silent = lambda name: False
+        fleet.reconnect()
+        await fleet.all_have(2)
+        await until(lambda: nodes.served("shop") == [2, 2])
+        assert nodes.steps("shop")[2:] == [(3, 100, COUNT)]
         assert fleet.histories == {(1, 2)}

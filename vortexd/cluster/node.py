@@ -254,6 +254,11 @@ class Node:
         """Return a page of each other node; see `ClusterFleet`."""
         return await self._fleet.pages(question)
 
+    @property
+    def steady_for(self) -> float:
+        """The seconds since a node came, restarted, drained, went away or left; see `Roster`."""
+        return self._roster.steady_for
+
     def check(self, header: str | None, path: str, body: bytes) -> None:
         """Check that a node of this cluster asks; see `Questions`."""
         self._questions.check(header, path, body)

@@ -32,13 +32,16 @@ class Roster:
         # The revision of a record whose node has no sign of life, and when this node noticed that. A node that comes
         # back writes its record anew.
         self._away_since: dict[str, tuple[int, float]] = {}
+        # The process and the state of each node, and when this node noticed the last change of them.
+        self._nodes: dict[str, tuple[bytes | None, str]] = {}
+        self._changed_at = monotonic()
 
     def read(self, entries: Iterable[Entry]) -> None:
         """Take a reading of all entries of the cluster."""
         self._entries, self._members = {}, {}
         for entry in entries:
             self._put(entry)
-        self._note_away()
+        self._note_changes()
 
     def take(self, events: Iterable[Event]) -> None:
         """Take the events of a watch."""
@@ -49,7 +52,7 @@ class Roster:
                 self._entries.pop(event.key, None)
                 self._members.pop(self._keys.node_of(event.key, MEMBERS), None)
                 self._warnings.usable(event.key)
-        self._note_away()
+        self._note_changes()
 
     def _put(self, entry: Entry) -> None:
         node = self._keys.node_of(entry.key, MEMBERS)
@@ -64,14 +67,21 @@ class Roster:
         if node or entry.key == self._keys.leader or self._keys.node_of(entry.key, ALIVE):
             self._entries[entry.key] = entry
 
-    def _note_away(self) -> None:
+    def _note_changes(self) -> None:
         now = self._monotonic()
+        nodes = {node: (self._process_of(node), member.state) for node, member in self._members.items()}
+        if nodes != self._nodes:
+            self._nodes, self._changed_at = nodes, now
         away = dict[str, tuple[int, float]]()
         for node in self._members:
             if self._keys.alive(node) not in self._entries:
                 before, revision = self._away_since.get(node), self._entries[self._keys.member(node)].modified
                 away[node] = before if before is not None and before[0] == revision else (revision, now)
         self._away_since = away
+
+    def _process_of(self, node: str) -> bytes | None:
+        alive = self._entries.get(self._keys.alive(node))
+        return alive.value if alive is not None else None
 
     def entry(self, key: str) -> Entry | None:
         """Return the record or the sign of life of a node, or the entry of the leader. Return None if there is none."""
@@ -97,6 +107,11 @@ class Roster:
         """The nodes that are away, each with the seconds since this node noticed it."""
         now = self._monotonic()
         return {node: now - since for node, (_, since) in self._away_since.items()}
+
+    @property
+    def steady_for(self) -> float:
+        """The seconds since this node has noticed that a node came, restarted, drained, went away or left."""
+        return self._monotonic() - self._changed_at
 
     def members(self) -> tuple[ClusterMember, ...]:
         """Return all nodes whose records can be read, by name."""

@@ -7,6 +7,7 @@ from a response that the key exists.
 
 import base64
 import binascii
+import math
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any, ClassVar, Protocol
@@ -80,6 +81,11 @@ class Nodes(Protocol):
 
     def report(self) -> ClusterReport:
         """Return the state of the cluster, as this node sees it."""
+        ...
+
+    @property
+    def steady_for(self) -> float:
+        """The seconds since a node came, restarted, drained, went away or left."""
         ...
 
 
@@ -269,6 +275,11 @@ class FleetPages(Endpoint):
     def named(self) -> Collection[Key]:
         """Return the keys that have named instances at this worker."""
         return self._fleet.named()
+
+    @property
+    def steady_for(self) -> float:
+        """The seconds since a node of the cluster came, restarted, drained, went away or left. Infinite without a cluster."""
+        return self._nodes.steady_for if self._nodes is not None else math.inf
 
     async def of(self, key: Key) -> tuple[Sequence[Seen], int]:
         """Return all instances of a key, and how many workers and nodes haven't answered.

@@ -89,6 +89,11 @@ class Instances(Protocol):
         """Return the instances of a key, and how many workers and nodes haven't answered."""
         ...
 
+    @property
+    def steady_for(self) -> float:
+        """The seconds since a node of the cluster came, restarted, drained, went away or left."""
+        ...
+
 
 class RolloutKeeper:
     """Keeps the roll-outs; see the module.
@@ -103,7 +108,8 @@ class RolloutKeeper:
         drives: Returns whether this process takes the steps.
         now: Returns the seconds since the epoch.
         new_id: Makes the id of a roll-out.
-        settling: Seconds after the start in which no step begins or ends.
+        settling: Seconds after the start in which no step begins or ends. The same holds after a worker or a node didn't
+            answer, and after a node came or left. Until then, its instances may be on their way back.
     """
 
     def __init__(
@@ -129,7 +135,7 @@ class RolloutKeeper:
         self._now = now
         self._new_id = new_id
         self._settling = settling
-        # When steps may begin, by Trio's clock.
+        # When steps may begin, by Trio's clock, unless a node has come or left.
         self._settled = float("inf")
         self._records: dict[Key, Rollout] = {}
         # What has begun and isn't recorded yet, and why the last attempt failed.
@@ -346,6 +352,8 @@ class RolloutKeeper:
         due: list[tuple[Rollout, Rollout, Counts]] = []
         for rollout in [each for each in self._records.values() if each.status is Status.RUNNING]:
             seen, unanswered = await self._instances.of(rollout.key)
+            if unanswered:
+                self._settled = trio.current_time() + self._settling
             counts = count(rollout, seen, unanswered)
             after = self._next(rollout, counts)
             # A person may have changed it since the loop began.
@@ -360,7 +368,7 @@ class RolloutKeeper:
     def _next(self, rollout: Rollout, counts: Counts) -> Rollout | None:
         """Return the next state of a roll-out, or None if it waits."""
         after = next_state(rollout, counts, self._now())
-        if after is None or (after.status is not Status.HALTED and trio.current_time() < self._settled):
+        if after is None or (after.status is not Status.HALTED and not self._is_settled):
             return None
         if after.status is Status.DONE:
             labels = self._target_files(rollout)
@@ -390,6 +398,11 @@ class RolloutKeeper:
         for after, counts in taken:
             await self._report(after, counts)
             await self._acts.do_all()
+
+    @property
+    def _is_settled(self) -> bool:
+        """Whether the instances that were connected before a start have had the time to come back."""
+        return trio.current_time() >= self._settled and self._instances.steady_for >= self._settling
 
     def _target_files(self, rollout: Rollout) -> Labels | str:
         """Return the files of the target version, or the reason why this worker doesn't have them."""
