@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -214,7 +214,7 @@ class Fleet:
 
 
 @contextlib.asynccontextmanager
-async def following(nodes: Nodes, application: str, count: int = COUNT) -> "contextlib.AsyncIterator[Fleet]":
+async def following(nodes: Nodes, application: str, count: int = COUNT) -> AsyncIterator[Fleet]:
     """Connect a fleet to both nodes. All of it has value 1."""
     nodes.push(application, 1, "a")
     await until(lambda: nodes.served(application) == [1, 1])
@@ -239,8 +239,9 @@ def act(server: Server, application: str, name: str) -> tuple[int, Any]:
 
 def listed(server: Server) -> str:
     program = Path(sys.executable).with_name("vortexctl")
-    command = [program, "rollout", "list", "--server", f"http://127.0.0.1:{server.port}"]
-    return subprocess.run(command, capture_output=True, check=True, text=True).stdout
+    url = f"http://127.0.0.1:{server.port}"
+    found = subprocess.run([program, "rollout", "list", "--server", url], capture_output=True, check=True)
+    return found.stdout.decode()
 
 
 @pytest.fixture(scope="module")
@@ -249,44 +250,35 @@ def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdServers]:
         yield servers
 
 
-@contextlib.contextmanager
-def both(directory: Path, etcd: EtcdServers) -> Iterator[Nodes]:
-    """Start both nodes."""
-    nodes = Nodes(directory, etcd)
-
-    async def start() -> None:
-        async with trio.open_nursery() as nursery:
-            for node in "ab":
-                nursery.start_soon(nodes.start, node)
-        await until(nodes.is_complete)
-
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory, etcd: EtcdServers) -> Iterator[Nodes]:
+    nodes = Nodes(tmp_path_factory.mktemp("nodes"), etcd)
     try:
-        trio.run(start)
         yield nodes
     finally:
         nodes.end()
 
 
-@pytest.fixture(scope="module")
-def quiet(tmp_path_factory: pytest.TempPathFactory, etcd: EtcdServers) -> Iterator[Nodes]:
-    """Two nodes that run for all tests that end no process."""
-    with both(tmp_path_factory.mktemp("quiet"), etcd) as nodes:
-        yield nodes
-
-
 @pytest.fixture
-def nodes(tmp_path: Path, etcd: EtcdServers) -> Iterator[Nodes]:
-    """Two nodes of one test."""
-    with both(tmp_path, etcd) as nodes:
-        yield nodes
+def nodes(started: Nodes) -> Nodes:
+    """Two nodes that run and know each other. Those that the test before has ended start again."""
+
+    async def start() -> None:
+        async with trio.open_nursery() as nursery:
+            for node in {*"ab"} - started.servers.keys():
+                nursery.start_soon(started.start, node)
+        await until(started.is_complete)
+
+    trio.run(start)
+    return started
 
 
 async def test_each_step_has_its_share_of_the_whole_fleet_and_acknowledgements_of_either_node_count(
-    quiet: Nodes,
+    nodes: Nodes,
 ) -> None:
-    async with following(quiet, "steps") as fleet:
+    async with following(nodes, "steps") as fleet:
         fleet.silent = lambda name: True
-        quiet.push("steps", 2, quiet.other)
+        nodes.push("steps", 2, nodes.other)
         # One instance at both nodes together, and not at each of them.
         reached = await fleet.reach(FIRST)
         fleet.silent = lambda name: name not in reached
@@ -299,19 +291,19 @@ async def test_each_step_has_its_share_of_the_whole_fleet_and_acknowledgements_o
         fleet.silent = lambda name: False
         fleet.reconnect(reached)
         await fleet.all_have(2)
-        await until(lambda: quiet.served("steps") == [2, 2])
+        await until(lambda: nodes.served("steps") == [2, 2])
 
-        assert quiet.steps("steps") == [(1, 1, COUNT), (2, 50, COUNT), (3, 100, COUNT)]
-        assert len(quiet.events("roll-out begun", "steps")) == 1
-        await until(lambda: len(quiet.events("roll-out done", "steps")) == 1)
+        assert nodes.steps("steps") == [(1, 1, COUNT), (2, 50, COUNT), (3, 100, COUNT)]
+        assert len(nodes.events("roll-out begun", "steps")) == 1
+        await until(lambda: len(nodes.events("roll-out done", "steps")) == 1)
         assert fleet.histories == {(1, 2)}
 
 
 @pytest.mark.parametrize("leads", [True, False], ids=["at the leader", "at the other node"])
-async def test_one_rejection_brings_all_back_at_both_nodes(quiet: Nodes, leads: bool) -> None:
+async def test_one_rejection_brings_all_back_at_both_nodes(nodes: Nodes, leads: bool) -> None:
     name = f"rejected{leads}".lower()
-    async with following(quiet, name) as fleet:
-        node = quiet.leader if leads else quiet.other
+    async with following(nodes, name) as fleet:
+        node = nodes.leader if leads else nodes.other
         asked: list[str] = []
 
         def rejects(instance: str) -> bool:
@@ -321,13 +313,13 @@ async def test_one_rejection_brings_all_back_at_both_nodes(quiet: Nodes, leads: 
             return mine == [instance]
 
         fleet.rejects = rejects
-        quiet.push(name, 2, "a")
-        await until(lambda: bool(quiet.events("roll-out halted", name)))
+        nodes.push(name, 2, "a")
+        await until(lambda: bool(nodes.events("roll-out halted", name)))
         await fleet.all_have(1)
-        servers = [*quiet.servers.values()]
+        servers = [*nodes.servers.values()]
         await until(lambda: all([each["status"] for each in shown(server, name)] == ["halted"] for server in servers))
 
-        [halted] = quiet.events("roll-out halted", name)
+        [halted] = nodes.events("roll-out halted", name)
         assert "no such pool" in halted["reason"]
         assert [each[0]["reason"] for each in (shown(server, name) for server in servers)] == [halted["reason"]] * 2
         for server in servers:
@@ -336,19 +328,19 @@ async def test_one_rejection_brings_all_back_at_both_nodes(quiet: Nodes, leads: 
             [line] = [each for each in listed(server).splitlines() if each.startswith(f"{name}:")]
             assert "halted" in line
             assert halted["reason"] in line
-        assert quiet.served(name) == [1, 1]
+        assert nodes.served(name) == [1, 1]
         tried = [each for each in fleet.instances.values() if 2 in each.values]
         assert FIRST < len(tried) <= SECOND
         assert {tuple(each.values) for each in tried} == {(1, 2, 1)}
         assert fleet.histories == {(1,), (1, 2, 1)}
 
 
-async def test_people_act_at_the_node_that_does_not_lead(quiet: Nodes) -> None:
-    async with following(quiet, "people") as fleet:
-        leader, other = quiet.servers[quiet.leader], quiet.servers[quiet.other]
-        halts = partial(quiet.events, "roll-out halted", "people")
+async def test_people_act_at_the_node_that_does_not_lead(nodes: Nodes) -> None:
+    async with following(nodes, "people") as fleet:
+        leader, other = nodes.servers[nodes.leader], nodes.servers[nodes.other]
+        halts = partial(nodes.events, "roll-out halted", "people")
         fleet.rejects = lambda name: True
-        quiet.push("people", 2, "a")
+        nodes.push("people", 2, "a")
         await until(lambda: len(halts()) == 1)
         await until(lambda: shown(other, "people")[0]["status"] == "halted")
 
@@ -364,33 +356,33 @@ async def test_people_act_at_the_node_that_does_not_lead(quiet: Nodes) -> None:
         fleet.rejects = lambda name: False
         assert act(other, "people", "promote")[0] == 200
         await fleet.all_have(2)
-        await until(lambda: quiet.served("people") == [2, 2])
+        await until(lambda: nodes.served("people") == [2, 2])
         assert fleet.histories == {(1, 2), (1, 2, 1, 2, 1, 2)}
         acts = [(each["act"], each["outcome"]) for each in ask(other, "/api/v1/audit")[1]["entries"]]
         assert {("rollout resume", "done"), ("rollout abort", "done"), ("rollout promote", "done")} <= set(acts)
 
 
-async def test_a_roll_out_that_is_resumed_at_the_other_node_goes_on_to_its_end(quiet: Nodes) -> None:
-    async with following(quiet, "resumed") as fleet:
-        other = quiet.servers[quiet.other]
+async def test_a_roll_out_that_is_resumed_at_the_other_node_goes_on_to_its_end(nodes: Nodes) -> None:
+    async with following(nodes, "resumed") as fleet:
+        other = nodes.servers[nodes.other]
         fleet.rejects = lambda name: True
-        quiet.push("resumed", 2, "a")
-        await until(lambda: bool(quiet.events("roll-out halted", "resumed")))
+        nodes.push("resumed", 2, "a")
+        await until(lambda: bool(nodes.events("roll-out halted", "resumed")))
         await until(lambda: shown(other, "resumed")[0]["status"] == "halted")
         await fleet.all_have(1)
         fleet.rejects = lambda name: False
         assert act(other, "resumed", "resume")[0] == 200
         await fleet.all_have(2)
-        await until(lambda: quiet.served("resumed") == [2, 2])
+        await until(lambda: nodes.served("resumed") == [2, 2])
 
-        assert quiet.steps("resumed") == [(1, 1, COUNT), (1, 1, COUNT), (2, 50, COUNT), (3, 100, COUNT)]
+        assert nodes.steps("resumed") == [(1, 1, COUNT), (1, 1, COUNT), (2, 50, COUNT), (3, 100, COUNT)]
         assert fleet.histories == {(1, 2), (1, 2, 1, 2)}
 
 
 async def test_a_killed_leader_is_followed_by_the_other_node_and_nobody_else_gets_the_candidate(nodes: Nodes) -> None:
-    async with following(nodes, "shop") as fleet:
+    async with following(nodes, "killed") as fleet:
         fleet.silent = lambda name: fleet.values[2] > FIRST
-        nodes.push("shop", 2, "a")
+        nodes.push("killed", 2, "a")
         reached = await fleet.reach(SECOND)
         leader, other = nodes.leader, nodes.other
         await nodes.stop(leader, signal.SIGKILL)
@@ -402,19 +394,19 @@ async def test_a_killed_leader_is_followed_by_the_other_node_and_nobody_else_get
         fleet.silent = lambda name: False
         fleet.reconnect()
         await fleet.all_have(2)
-        await until(lambda: bool(nodes.events("roll-out done", "shop")))
+        await until(lambda: bool(nodes.events("roll-out done", "killed")))
 
-        assert nodes.served("shop") == [2]
-        assert nodes.steps("shop") == [(1, 1, COUNT), (2, 50, COUNT), (3, 100, COUNT)]
+        assert nodes.served("killed") == [2]
+        assert nodes.steps("killed") == [(1, 1, COUNT), (2, 50, COUNT), (3, 100, COUNT)]
         assert fleet.histories == {(1, 2)}
 
 
 async def test_without_etcd_nobody_gets_the_candidate_and_the_roll_out_goes_on_when_it_is_back(
     nodes: Nodes, etcd: EtcdServers
 ) -> None:
-    async with following(nodes, "shop") as fleet:
+    async with following(nodes, "away") as fleet:
         fleet.silent = lambda name: True
-        nodes.push("shop", 2, "a")
+        nodes.push("away", 2, "a")
         reached = await fleet.reach(FIRST)
         servers = nodes.servers.values()
         etcd.kill(0)
@@ -424,19 +416,19 @@ async def test_without_etcd_nobody_gets_the_candidate_and_the_roll_out_goes_on_w
             fleet.reconnect()
             await fleet.stays(FIRST, 2)
             assert fleet.having(2) == reached
-            assert nodes.served("shop") == [1, 1]
+            assert nodes.served("away") == [1, 1]
             [instance] = reached
             for each in servers:
-                assert ask(each, f"/main/shop-dev.json?instance={instance}")[1]["a"] == 2
-                assert act(each, "shop", "promote")[0] == 503
+                assert ask(each, f"/main/away-dev.json?instance={instance}")[1]["a"] == 2
+                assert act(each, "away", "promote")[0] == 503
             await fleet.stays(FIRST)
         finally:
             etcd.start(0)
             etcd.wait_ready(0)
         await fleet.all_have(2)
-        await until(lambda: nodes.served("shop") == [2, 2])
+        await until(lambda: nodes.served("away") == [2, 2])
 
-        assert nodes.steps("shop") == [(1, 1, COUNT), (2, 50, COUNT), (3, 100, COUNT)]
+        assert nodes.steps("away") == [(1, 1, COUNT), (2, 50, COUNT), (3, 100, COUNT)]
         assert fleet.histories == {(1, 2)}
 
 
@@ -446,30 +438,30 @@ def store(server: Server) -> str:
 
 
 async def test_a_change_that_comes_without_etcd_begins_when_it_is_back(nodes: Nodes, etcd: EtcdServers) -> None:
-    async with following(nodes, "shop") as fleet:
+    async with following(nodes, "later") as fleet:
         etcd.kill(0)
         try:
             await until(lambda: {store(each) for each in nodes.servers.values()} == {"AWAY"})
-            nodes.push("shop", 2, "a")
-            await until(lambda: [each["status"] for each in shown(nodes.servers["a"], "shop")] == ["waiting"])
+            nodes.push("later", 2, "a")
+            await until(lambda: [each["status"] for each in shown(nodes.servers["a"], "later")] == ["waiting"])
             fleet.reconnect()
             await fleet.stays(0)
-            assert shown(nodes.servers["a"], "shop")[0]["problem"]
+            assert shown(nodes.servers["a"], "later")[0]["problem"]
         finally:
             etcd.start(0)
             etcd.wait_ready(0)
         await fleet.all_have(2)
-        await until(lambda: nodes.served("shop") == [2, 2])
+        await until(lambda: nodes.served("later") == [2, 2])
 
-        assert nodes.steps("shop") == [(1, 1, COUNT), (2, 50, COUNT), (3, 100, COUNT)]
-        assert len(nodes.events("roll-out begun", "shop")) == 1
+        assert nodes.steps("later") == [(1, 1, COUNT), (2, 50, COUNT), (3, 100, COUNT)]
+        assert len(nodes.events("roll-out begun", "later")) == 1
         assert fleet.histories == {(1, 2)}
 
 
 async def test_a_step_waits_for_the_instances_of_a_node_that_was_killed_and_restarts(nodes: Nodes) -> None:
-    async with following(nodes, "shop") as fleet:
+    async with following(nodes, "restarted") as fleet:
         fleet.silent = lambda name: True
-        nodes.push("shop", 2, "a")
+        nodes.push("restarted", 2, "a")
         [first] = await fleet.reach(FIRST)
         leader, other = nodes.leader, nodes.other
         fleet.move([first], leader, nodes)
@@ -482,16 +474,16 @@ async def test_a_step_waits_for_the_instances_of_a_node_that_was_killed_and_rest
         await fleet.stays(FIRST, 2)
         fleet.come_back()
         await fleet.all_have(2)
-        await until(lambda: nodes.served("shop") == [2, 2])
+        await until(lambda: nodes.served("restarted") == [2, 2])
 
-        assert nodes.steps("shop") == [(1, 1, COUNT), (2, 50, COUNT), (3, 100, COUNT)]
+        assert nodes.steps("restarted") == [(1, 1, COUNT), (2, 50, COUNT), (3, 100, COUNT)]
         assert fleet.histories == {(1, 2)}
 
 
 async def test_a_leader_that_restarts_takes_no_instance_beyond_the_share_with_it(nodes: Nodes) -> None:
-    async with following(nodes, "shop") as fleet:
+    async with following(nodes, "rolling") as fleet:
         fleet.silent = lambda name: True
-        nodes.push("shop", 2, "a")
+        nodes.push("rolling", 2, "a")
         [first] = await fleet.reach(FIRST)
         leader, other = nodes.leader, nodes.other
         fleet.move([first], other, nodes)
@@ -505,7 +497,7 @@ async def test_a_leader_that_restarts_takes_no_instance_beyond_the_share_with_it
         fleet.move(there, other, nodes)
         fleet.come_back()
         reached = await fleet.reach(SECOND)
-        assert nodes.steps("shop") == [(1, 1, COUNT), (2, 50, COUNT)]
+        assert nodes.steps("rolling") == [(1, 1, COUNT), (2, 50, COUNT)]
 
         await nodes.start(leader)
         fleet.move(there, leader, nodes)
@@ -514,6 +506,6 @@ async def test_a_leader_that_restarts_takes_no_instance_beyond_the_share_with_it
         fleet.silent = lambda name: False
         fleet.reconnect()
         await fleet.all_have(2)
-        await until(lambda: nodes.served("shop") == [2, 2])
-        assert nodes.steps("shop")[2:] == [(3, 100, COUNT)]
+        await until(lambda: nodes.served("rolling") == [2, 2])
+        assert nodes.steps("rolling")[2:] == [(3, 100, COUNT)]
         assert fleet.histories == {(1, 2)}
