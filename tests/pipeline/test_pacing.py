@@ -408,6 +408,51 @@ async def test_a_worker_that_reads_the_change_after_the_end_gives_it_to_all_at_o
     assert late.policy.beginnings == []
 
 
+async def test_a_revert_that_another_worker_reads_first_gives_nobody_the_candidate() -> None:
+    whole, subscribed = await begun()
+    running = whole.policy.record(reach=PLACES)
+    await whole.publisher.roll_by([running])
+    over = attrs.evolve(running, status=Status.DONE, target=running.stable, reach=None)
+    await whole.publisher.roll_by([over])
+    assert whole.both == (1, 2)
+    assert whole.tracks.track(SHOP, "one", wants_candidate=True) is SHOP
+    await whole.publisher.publish(tree("a: 1"))
+
+    assert whole.both == (1, None)
+    assert subscribed.deliveries == []
+    assert len(whole.policy.beginnings) == 1
+
+
+async def test_a_worker_that_has_not_read_the_target_at_the_end_serves_it_from_the_record() -> None:
+    whole, _ = await begun()
+    running = whole.policy.record(reach=PLACES)
+    done = attrs.evolve(running, status=Status.DONE, stable=running.target, reach=None, labels=((files("a: 2"),),))
+    late = Paced()
+    await late.publisher.publish(tree("a: 1"))
+    subscribed = await late.held()
+    await late.publisher.roll_by([running])
+    await late.publisher.roll_by([done])
+    assert late.both == (2, 1)
+    await late.publisher.publish(tree("a: 2"))
+
+    assert late.both == (2, None)
+    assert subscribed.values == [2]
+    assert late.policy.beginnings == []
+    assert not late.tracks.is_on
+
+
+async def test_the_files_of_the_record_decide_at_the_end_if_this_worker_makes_another_version_of_them() -> None:
+    """Two servers may have other overrides for a moment."""
+    whole, subscribed = await begun()
+    running = whole.policy.record(reach=PLACES)
+    await whole.publisher.roll_by([running])
+    other = {"target": "e" * 16, "stable": "e" * 16, "labels": ((files("a: 2"),),)}
+    await whole.publisher.roll_by([attrs.evolve(running, status=Status.DONE, reach=None, **other)])
+
+    assert whole.both == (2, None)
+    assert subscribed.values == [2]
+
+
 async def test_the_end_of_a_roll_out_leaves_the_next_change_held_back() -> None:
     """Another worker has ended the roll-out to 2, and this one has read 3 already."""
     whole, subscribed = await begun()

@@ -288,13 +288,14 @@ class Pacing:
             newest = self._store.find(candidate_of(key))
             is_mine = newest is not None and newest.version == record.target
             if record.status is Status.DONE:
-                if known.unrecorded is None or is_mine:
-                    self._end(key)
-                    anew.add(key)
-                elif known.recorded != record.target:
-                    # All clients have the target by now, and this worker has read the next one.
+                if not is_mine and known.recorded != record.target:
+                    # All clients have the target by now. This worker hasn't read it yet, or has read the next one.
                     await self._pace(record, served, unrecorded=known.unrecorded)
                     anew.add(key)
+                if is_mine or newest is None or newest.version == self._paced[key].stable:
+                    self._end(key)
+                    anew.add(key)
+                # Else this worker's newest document isn't the one that all clients have, so it is held back.
                 continue
             unrecorded = known.unrecorded
             if unrecorded is not None and is_mine:
