@@ -1,6 +1,7 @@
 from typing import Any
 
 import attrs
+import pytest
 
 from vortexd.fleet import Ack, Seen
 from vortexd.rollouts.counts import Counts, count
@@ -64,6 +65,21 @@ def test_an_instance_that_can_not_acknowledge_holds_nothing_up() -> None:
     assert count(ALL, mute) == Counts()
     # It had the right when it acknowledged.
     assert count(ALL, [seen("c", ack("rejected"), is_mute=True)]).rejected == 1
+
+
+def test_an_acknowledgement_at_a_node_whose_clock_is_behind_counts() -> None:
+    said = [seen("a", ack(at=5.0)), seen("b", ack(at=4.9)), seen("c", ack("rejected", at=5.0))]
+    found = count(attrs.evolve(ALL, began=10.0), said, skew=5.0)
+
+    assert (found.applied, found.rejected, found.silent) == (1, 1, ("b",))
+
+
+@pytest.mark.parametrize(("at", "skew", "applied"), [(18.0, 60.0, 1), (17.9, 60.0, 0), (19.5, 0.5, 1), (19.4, 0.5, 0)])
+def test_after_a_resumption_the_clocks_may_differ_by_less(at: float, skew: float, applied: int) -> None:
+    resumed = attrs.evolve(ALL, counted=20.0)
+    found = count(resumed, [seen("a", ack(at=at))], skew=skew)
+
+    assert found.applied == applied
 
 
 def test_an_instance_that_left_during_the_step_is_silent_whatever_it_has_applied() -> None:

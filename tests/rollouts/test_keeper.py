@@ -99,6 +99,7 @@ class Kept:
         *rules: RolloutSettings,
         drives: bool = True,
         settling: float = 0.0,
+        skew: float = 0.0,
     ) -> None:
         self.publications, self.instances = FakePublications(), FakeInstances()
         self.audit, self.peers = NotedAudit(), peers or FakePeers()
@@ -116,6 +117,7 @@ class Kept:
             self.now,
             lambda: f"{self.peers.number}-{next(ids)}",
             settling,
+            skew,
         )
 
     def now(self) -> float:
@@ -370,6 +372,22 @@ async def test_one_rejection_halts_it_within_a_tick(autojump_clock: MockClock, k
     assert STABLE in event["consequence"]
     assert kept.acts == [("rollout halt", "vortexd", str(KEY), Outcome.DONE)]
     assert kept.keeper.totals == {"running": 0, "halted": 1, "aborted": 0}
+
+
+@pytest.mark.parametrize(("behind", "rejected"), [(60.0, 10), (60.1, 0)])
+async def test_a_rejection_at_a_node_whose_clock_is_behind_halts_it(
+    autojump_clock: MockClock, directory: Path, nursery: trio.Nursery, behind: float, rejected: int
+) -> None:
+    kept = await started(directory, nursery, skew=60.0)
+    kept.keeper.begun([attrs.evolve(BEGUN, plan=Plan((100,)))])
+    await settled()
+    kept.instances.say("rejected", kept.record.began - behind)
+    counts = await kept.keeper.counts(KEY)
+    await settled()
+
+    assert counts is not None
+    assert counts.rejected == rejected
+    assert (kept.status is Status.HALTED) is bool(rejected)
 
 
 async def test_silence_halts_it_at_the_deadline(autojump_clock: MockClock, kept: Kept) -> None:

@@ -12,12 +12,15 @@ from trio.testing import MockClock
 
 from tests.audit.noted import NotedAudit
 from tests.pins.test_keeper import FakePeers
+from tests.shelf.test_shared import Store
 from vortexd.core.errors import RemoteError
 from vortexd.core.model import Key
 from vortexd.rollouts import late_keeper
 from vortexd.rollouts.changes import ABORT
 from vortexd.rollouts.file import FILE
+from vortexd.rollouts.keeper import RolloutKeeper
 from vortexd.rollouts.late_keeper import STATUSES, LateRolloutKeeper
+from vortexd.rollouts.progress import CLOCK
 from vortexd.rollouts.rollout import Plan, Status
 from vortexd.settings.rollout import RolloutSettings
 
@@ -51,6 +54,23 @@ async def test_without_a_rule_and_a_file_nothing_is_loaded(tmp_path: Path, witho
 def test_the_names_are_those_of_the_modules_that_are_loaded_late() -> None:
     assert late_keeper.FILE == FILE
     assert list(STATUSES) == [each.value for each in Status if each is not Status.DONE]
+
+
+@pytest.mark.parametrize(("is_clustered", "skew"), [(False, 0.0), (True, CLOCK)])
+async def test_only_the_clocks_of_a_cluster_may_differ(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_clustered: bool, skew: float
+) -> None:
+    found: list[float] = []
+
+    class Noted(RolloutKeeper):
+        def __init__(self, *parts: Any, **more: Any) -> None:
+            found.append(more["skew"])
+            super().__init__(*parts, **more)
+
+    monkeypatch.setattr("vortexd.rollouts.keeper.RolloutKeeper", Noted)
+    await late(tmp_path, RULE, records=Store().node() if is_clustered else None).load()
+
+    assert found == [skew]
 
 
 def test_a_rule_gives_a_plan_for_its_keys(tmp_path: Path) -> None:

@@ -30,11 +30,20 @@ pytestmark = [
 ]
 
 COUNT = 40
+WORKERS = {"a": 1, "b": 2}
+# Each Python process imports a module of this name at its start, so all processes of a node have this clock.
+CUSTOM = "sitecustomize.py"
+BEHIND = """
+import time
+now = time.time
+time.time = lambda: now() - 1.5
+"""
 # The instances of each step.
 FIRST, SECOND = 1, 20
 SETTINGS = """
 [server]
 bind = ["127.0.0.1:{port}"]
+workers = {workers}
 drain_timeout = 2
 state_directory = "{state}"
 [[source]]
@@ -56,7 +65,7 @@ _names = iter(range(1_000_000))
 
 
 class Nodes:
-    """Two nodes of one cluster, on one repository. A node keeps its port and its state when it starts again."""
+    """Two nodes of one cluster, on one repository. The clock of node b is behind. A node keeps its port and its state when it starts again."""
 
     def __init__(self, directory: Path, etcd: EtcdServers) -> None:
         self._directory = directory
@@ -74,13 +83,17 @@ class Nodes:
         directory.mkdir()
         settings = SETTINGS.format(
             port=self._ports[node],
+            workers=WORKERS[node],
             state=self._directory / node,
             uri=self.repository.uri,
             cluster=self._cluster,
             node=node,
             endpoints=json.dumps(self._etcd.endpoints),
         )
-        self.servers[node] = await trio.to_thread.run_sync(partial(Server, directory / "x", settings=settings))
+        if node == "b":
+            (directory / CUSTOM).write_text(BEHIND)
+        start = partial(Server, directory / "x", settings=settings, environment={"PYTHONPATH": str(directory)})
+        self.servers[node] = await trio.to_thread.run_sync(start)
 
     async def stop(self, node: str, number: int) -> None:
         server = self.servers.pop(node)
@@ -121,8 +134,11 @@ class Nodes:
         ]
 
     def served(self, application: str) -> list[Any]:
-        """Return what each node serves to a reader without a name."""
-        return [ask(each, f"/main/{application}-dev.json")[1].get("a") for each in self.servers.values()]
+        """Return what each node serves to a reader without a name. Each worker has a turn, most probably."""
+        found = [
+            {ask(each, f"/main/{application}-dev.json")[1].get("a") for _ in range(12)} for each in self.servers.values()
+        ]
+        return [values.pop() if len(values) == 1 else values for values in found]
 
     def end(self) -> None:
         for each in self.servers.values():
@@ -377,6 +393,33 @@ async def test_a_roll_out_that_is_resumed_at_the_other_node_goes_on_to_its_end(n
 
         assert nodes.steps("resumed") == [(1, 1, COUNT), (1, 1, COUNT), (2, 50, COUNT), (3, 100, COUNT)]
         assert fleet.histories == {(1, 2), (1, 2, 1, 2)}
+
+
+async def test_a_revert_that_one_node_reads_first_brings_all_back(nodes: Nodes) -> None:
+    async with following(nodes, "reverted") as fleet:
+        fleet.silent = lambda name: fleet.values[2] > FIRST
+        nodes.push("reverted", 2, nodes.leader)
+        await fleet.reach(SECOND)
+        nodes.push("reverted", 1, nodes.other)
+        await fleet.all_have(1)
+        await until(lambda: all(shown(each, "reverted") == [] for each in nodes.servers.values()))
+        await fleet.stays(0)
+
+        assert fleet.histories == {(1,), (1, 2, 1)}
+
+
+async def test_another_change_begins_anew_and_no_instance_has_both_candidates(nodes: Nodes) -> None:
+    async with following(nodes, "again") as fleet:
+        fleet.silent = lambda name: fleet.values[2] > FIRST
+        nodes.push("again", 2, nodes.leader)
+        await fleet.reach(SECOND)
+        nodes.push("again", 3, nodes.other)
+        await fleet.all_have(3)
+        await until(lambda: nodes.served("again") == [3, 3])
+
+        steps = [(1, 1, COUNT), (2, 50, COUNT)]
+        assert nodes.steps("again") == [*steps, *steps, (3, 100, COUNT)]
+        assert fleet.histories == {(1, 3), (1, 2, 1, 3)}
 
 
 async def test_a_killed_leader_is_followed_by_the_other_node_and_nobody_else_gets_the_candidate(nodes: Nodes) -> None:

@@ -9,6 +9,9 @@ from .rollout import Rollout, place_of
 
 # The most names of instances in a reason.
 SHOWN = 3
+# The clocks of two nodes may differ by so many seconds if a roll-out was resumed. What instances have said before that must not
+# count, and a person takes longer to resume it.
+RESUMED_SKEW = 2.0
 
 
 @attrs.frozen(slots=True)
@@ -42,7 +45,7 @@ class Counts:
         return self.reached - self.applied - self.rejected
 
 
-def count(rollout: Rollout, instances: Iterable[Seen], unanswered: int = 0) -> Counts:
+def count(rollout: Rollout, instances: Iterable[Seen], unanswered: int = 0, skew: float = 0.0) -> Counts:
     """Count the instances of a roll-out.
 
     An acknowledgement from before the roll-out was begun or resumed, or of another version, doesn't count. An instance that
@@ -51,9 +54,13 @@ def count(rollout: Rollout, instances: Iterable[Seen], unanswered: int = 0) -> C
 
     Args:
         instances: The instances of its key at all workers and nodes.
+        skew: The seconds by which the clocks of nodes may differ. An acknowledgement at another node may seem to be so much
+            older than the roll-out. After a resumption, this is at most `RESUMED_SKEW`.
     """
     named, places, reached, applied, rejected, gone = 0, list[int](), 0, 0, 0, 0
     silent, refusal = list[str](), None
+    if rollout.counted > rollout.began:
+        skew = min(skew, RESUMED_SKEW)
     for each in instances:
         if not each.name or each.name == each.connection or (each.is_mute and each.ack is None):
             continue
@@ -65,7 +72,7 @@ def count(rollout: Rollout, instances: Iterable[Seen], unanswered: int = 0) -> C
             continue
         reached += 1
         ack = each.ack
-        is_counted = ack is not None and ack.version == rollout.target and ack.at >= rollout.counted
+        is_counted = ack is not None and ack.version == rollout.target and ack.at >= rollout.counted - skew
         if is_counted and ack is not None and ack.status == "rejected":
             rejected += 1
             refusal = refusal or (each.name, ack.error or "it gave no reason")

@@ -110,6 +110,7 @@ class RolloutKeeper:
         new_id: Makes the id of a roll-out.
         settling: Seconds after the start in which no step begins or ends. The same holds after a worker or a node didn't
             answer, and after a node came or left. Until then, its instances may be on their way back.
+        skew: The seconds by which the clocks of nodes may differ.
     """
 
     def __init__(
@@ -124,6 +125,7 @@ class RolloutKeeper:
         now: Callable[[], float],
         new_id: Callable[[], str] = lambda: str(uuid4()),
         settling: float = SETTLING,
+        skew: float = 0.0,
     ) -> None:
         self._publications = publications
         self._shelf = shelf
@@ -135,6 +137,7 @@ class RolloutKeeper:
         self._now = now
         self._new_id = new_id
         self._settling = settling
+        self._skew = skew
         # When steps may begin, by Trio's clock, unless a node has come or left.
         self._settled = float("inf")
         self._records: dict[Key, Rollout] = {}
@@ -183,7 +186,7 @@ class RolloutKeeper:
         if record is None or record.status is not Status.RUNNING:
             return None
         seen, unanswered = await self._instances.of(key)
-        return count(record, seen, unanswered)
+        return count(record, seen, unanswered, self._skew)
 
     async def act(self, act: str, key: Key, target: str | None, reason: str, actor: Actor) -> Rollout:
         """Resume, abort or promote a roll-out. When this returns, the new state is recorded and in force.
@@ -354,7 +357,7 @@ class RolloutKeeper:
             seen, unanswered = await self._instances.of(rollout.key)
             if unanswered:
                 self._settled = trio.current_time() + self._settling
-            counts = count(rollout, seen, unanswered)
+            counts = count(rollout, seen, unanswered, self._skew)
             after = self._next(rollout, counts)
             # A person may have changed it since the loop began.
             if after is not None and self._records.get(rollout.key) is rollout:

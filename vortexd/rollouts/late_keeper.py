@@ -134,6 +134,7 @@ class LateRolloutKeeper:
             from ..shelf.shelf import Shelf
             from .file import ROLLOUTS
             from .keeper import RolloutKeeper
+            from .progress import CLOCK
 
             if self._records is None:
                 shelf = Shelf(ROLLOUTS, self._directory)
@@ -145,7 +146,8 @@ class LateRolloutKeeper:
                     ROLLOUTS, self._directory, None, self._records, self._changed, is_first=first, now=self._now
                 )
             parts = self._instances, self._audit, self._peers, self._drives, self._now
-            self._keeper = RolloutKeeper(self._publications, shelf, self._rules, *parts)
+            skew = CLOCK if self._records is not None else 0.0
+            self._keeper = RolloutKeeper(self._publications, shelf, self._rules, *parts, skew=skew)
             self._is_made.set()
         return self._keeper
 
