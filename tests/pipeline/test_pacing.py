@@ -414,10 +414,10 @@ async def test_a_revert_that_another_worker_reads_first_gives_nobody_the_candida
     await whole.publisher.roll_by([running])
     over = attrs.evolve(running, status=Status.DONE, target=running.stable, reach=None)
     await whole.publisher.roll_by([over])
-    assert whole.both == (1, 2)
-    assert whole.tracks.track(SHOP, "one", wants_candidate=True) is SHOP
+    before, track = whole.both, whole.tracks.track(SHOP, "one", wants_candidate=True)
     await whole.publisher.publish(tree("a: 1"))
 
+    assert (before, track) == ((1, 2), SHOP)
     assert whole.both == (1, None)
     assert subscribed.deliveries == []
     assert len(whole.policy.beginnings) == 1
@@ -432,13 +432,13 @@ async def test_a_worker_that_has_not_read_the_target_at_the_end_serves_it_from_t
     subscribed = await late.held()
     await late.publisher.roll_by([running])
     await late.publisher.roll_by([done])
-    assert late.both == (2, 1)
+    before = late.both
     await late.publisher.publish(tree("a: 2"))
 
-    assert late.both == (2, None)
+    assert (before, late.both) == ((2, 1), (2, None))
     assert subscribed.values == [2]
     assert late.policy.beginnings == []
-    assert not late.tracks.is_on
+    assert late.tracks.change(SHOP) is None
 
 
 async def test_the_files_of_the_record_decide_at_the_end_if_this_worker_makes_another_version_of_them() -> None:
@@ -446,8 +446,8 @@ async def test_the_files_of_the_record_decide_at_the_end_if_this_worker_makes_an
     whole, subscribed = await begun()
     running = whole.policy.record(reach=PLACES)
     await whole.publisher.roll_by([running])
-    other = {"target": "e" * 16, "stable": "e" * 16, "labels": ((files("a: 2"),),)}
-    await whole.publisher.roll_by([attrs.evolve(running, status=Status.DONE, reach=None, **other)])
+    other = attrs.evolve(running, target="e" * 16, stable="e" * 16, labels=((files("a: 2"),),))
+    await whole.publisher.roll_by([attrs.evolve(other, status=Status.DONE, reach=None)])
 
     assert whole.both == (2, None)
     assert subscribed.values == [2]
