@@ -17,6 +17,7 @@ from vortexd.rollouts.changes import (
     weight,
     with_beginnings,
     with_next,
+    with_remembered,
     without,
 )
 from vortexd.rollouts.file import MOST_BYTES, MOST_ROLLOUTS, ROLLOUTS
@@ -340,3 +341,13 @@ def test_other_records_stay_as_they_are() -> None:
     assert after[0] is other
     assert found(KEY, None, after).status is Status.ABORTED
     assert module.PROMOTE == "promote"
+
+
+@pytest.mark.parametrize("status", Status)
+def test_a_version_is_remembered_only_for_a_key_without_a_record(status: Status) -> None:
+    known = attrs.evolve(ROLLOUT, status=status)
+    other = attrs.evolve(OVER, key=OTHER)
+    after = with_remembered([OVER, other], ["n0", "n1"], 7.0, [known])
+
+    assert after[0] is known
+    assert [(each.id, each.key, each.status) for each in after[1:]] == [("n1", OTHER, Status.DONE)]

@@ -897,3 +897,19 @@ async def test_the_file_is_made_only_with_the_first_record(
 
 def test_a_beginning_has_no_place_for_a_reach() -> None:
     assert "reach" not in attrs.fields_dict(Beginning)
+
+
+async def test_a_roll_out_that_another_process_has_begun_is_not_replaced_by_a_version_that_is_remembered(
+    autojump_clock: MockClock, directory: Path, nursery: trio.Nursery
+) -> None:
+    kept = await started(directory, nursery, None, RolloutSettings())
+    other = await started(directory, nursery, FakePeers(number=1), drives=False)
+    other.keeper.begun([BEGUN])
+    await wait_all_tasks_blocked()
+    # The first process hasn't heard of it, and hasn't read the change.
+    kept.instances.keys = [KEY]
+    kept.publications.stable = {KEY: (STABLE, LABELS)}
+    assert kept.keeper.rollouts == []
+    await settled(SWEEP + 1)
+
+    assert (kept.record.id, kept.record.target) == (other.record.id, TARGET)

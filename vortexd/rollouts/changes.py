@@ -160,6 +160,24 @@ def _begun(begun: Beginning, id: str, now: float) -> Rollout:
     )
 
 
+def with_remembered(
+    beginnings: Iterable[Beginning],
+    ids: Iterable[str],
+    now: float,
+    records: Sequence[Rollout],
+    most: int = MOST_ROLLOUTS,
+    max_record_bytes: int | None = None,
+) -> Sequence[Rollout]:
+    """Record the versions that all instances have now, of keys without a record. See `with_beginnings` for the arguments.
+
+    If another node was faster, its record stays. It may be a roll-out of a change that this node hasn't read yet.
+    """
+    known = {each.key for each in records}
+    free = [(each, id) for each, id in zip(beginnings, ids, strict=True) if each.key not in known]
+    ends = [each for each, _ in free], [id for _, id in free]
+    return with_beginnings(*ends, now, records, most=most, max_record_bytes=max_record_bytes)
+
+
 def _is_done(rollout: Rollout) -> bool:
     return rollout.status is Status.DONE
 

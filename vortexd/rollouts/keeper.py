@@ -35,6 +35,7 @@ from .changes import (
     too_large,
     with_beginnings,
     with_next,
+    with_remembered,
     without,
 )
 from .counts import Counts, count
@@ -326,9 +327,14 @@ class RolloutKeeper:
             self._problem = error.reason
             self._report_problem(error.reason, list(left))
 
-    def _with_beginnings(self, beginnings: Iterable[Beginning], ids: Sequence[str]) -> Change[Rollout]:
+    def _with_beginnings(
+        self,
+        beginnings: Iterable[Beginning],
+        ids: Sequence[str],
+        change: Callable[..., Sequence[Rollout]] = with_beginnings,
+    ) -> Change[Rollout]:
         return partial(
-            with_beginnings,
+            change,
             beginnings,
             ids,
             self._now(),
@@ -504,7 +510,7 @@ class RolloutKeeper:
         try:
             if beginnings:
                 ids = [self._new_id() for _ in beginnings]
-                await self._write(self._with_beginnings(beginnings, ids))
+                await self._write(self._with_beginnings(beginnings, ids, with_remembered))
             if over and self._drives():
                 await self._write(partial(without, over))
         except RemoteError as error:
