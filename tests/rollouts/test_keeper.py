@@ -603,6 +603,52 @@ async def test_no_step_begins_or_ends_while_instances_come_back_after_a_start(
     assert kept.record.reach is not None
 
 
+async def test_a_keeper_that_is_made_long_after_the_start_begins_at_once(
+    autojump_clock: MockClock, directory: Path, nursery: trio.Nursery
+) -> None:
+    kept = Kept(directory, settling=SETTLING)
+    await trio.sleep(SETTLING)
+    nursery.start_soon(kept.keeper.run, 0.0)
+    kept.keeper.begun([BEGUN])
+    await settled(2 * TICK)
+
+    assert kept.record.reach is not None
+
+
+async def test_a_step_whose_time_ended_during_a_restart_does_not_halt_before_instances_are_back(
+    autojump_clock: MockClock, kept: Kept, directory: Path, nursery: trio.Nursery
+) -> None:
+    await running(kept)
+    kept.is_driving = False
+    await trio.sleep(kept.record.plan.within + 1)
+    after = await started(directory, nursery, settling=SETTLING)
+    await settled(SETTLING - 2 * TICK)
+    early = after.status
+    await settled(3 * TICK)
+
+    assert (early, after.status) == (Status.RUNNING, Status.HALTED)
+
+
+@pytest.mark.parametrize("drives", [True, False])
+@pytest.mark.parametrize("is_halted", [True, False])
+async def test_a_roll_out_whose_document_was_taken_back_is_reported_once(
+    autojump_clock: MockClock, kept: Kept, *, is_halted: bool, drives: bool
+) -> None:
+    await running(kept)
+    if is_halted:
+        kept.say("rejected")
+        await settled()
+    kept.is_driving = drives
+    with capture_logs() as logs:
+        kept.keeper.begun([OVER])
+        await settled(20)
+
+    reason = f"the document is that of version {BEGUN.stable} again"
+    ended = [(each["version"], each["reason"]) for each in logs if each["event"] == "roll-out ended"]
+    assert ended == ([(TARGET, reason)] if drives else [])
+    assert [each[0] for each in kept.audit.noted].count("rollout end") == drives
+
+
 async def test_no_step_begins_while_instances_of_a_worker_or_node_that_did_not_answer_come_back(
     autojump_clock: MockClock, directory: Path, nursery: trio.Nursery
 ) -> None:

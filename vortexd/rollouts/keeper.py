@@ -223,9 +223,13 @@ class RolloutKeeper:
             await self._known.wait()
         self._known.set()
 
-    async def run(self) -> None:
-        """Do all work. Never returns."""
-        self._settled = trio.current_time() + self._settling
+    async def run(self, started: float | None = None) -> None:
+        """Do all work. Never returns.
+
+        Args:
+            started: When the process started, by Trio's clock, if this begins later.
+        """
+        self._settled = (trio.current_time() if started is None else started) + self._settling
         while True:
             with trio.move_on_after(self._pause()):
                 await self._woken.wait()
@@ -275,8 +279,20 @@ class RolloutKeeper:
         marks = {each.key: (each.id, each.revision) for each in records}
         if marks == {key: (each.id, each.revision) for key, each in self._records.items()}:
             return
-        self._records = {each.key: each for each in records}
+        before, self._records = self._records, {each.key: each for each in records}
         await self._publications.roll_by(records)
+        if self._drives():
+            await self._report_ends(before)
+
+    async def _report_ends(self, before: Mapping[Key, Rollout]) -> None:
+        """Log and record which roll-outs are over because their documents are the stable ones again."""
+        for key, old in before.items():
+            new = self._records.get(key)
+            has_ended = old.status is not Status.DONE and new is not None and new.status is Status.DONE
+            if has_ended and new is not None and new.id != old.id and new.target == old.stable:
+                reason = f"the document is that of version {old.stable} again"
+                log.info("roll-out ended", **_facts(old), reason=reason)
+                await self._audit.record("rollout end", _SERVER, str(key), Outcome.DONE, reason, **_details(old))
 
     async def _write(self, change: Callable[[Sequence[Rollout]], Sequence[Rollout]]) -> None:
         """Change the records, and put them in force.
@@ -377,7 +393,8 @@ class RolloutKeeper:
     def _next(self, rollout: Rollout, counts: Counts) -> Rollout | None:
         """Return the next state of a roll-out, or None if it waits."""
         after = next_state(rollout, counts, self._now())
-        if after is None or (after.status is not Status.HALTED and not self._is_settled):
+        # A rejection counts at once. Instances that seem silent may be on their way back.
+        if after is None or not (counts.refusal is not None or self._is_settled):
             return None
         if after.status is Status.DONE:
             labels = self._target_files(rollout)

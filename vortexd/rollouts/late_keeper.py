@@ -197,8 +197,9 @@ class LateRolloutKeeper:
 
     async def run(self) -> None:
         """Do all work. Never returns."""
+        started = trio.current_time()
         await self._is_made.wait()
-        await self._made().run()
+        await self._made().run(started)
 
 
 def _exists(directory: Path) -> bool:
