@@ -133,8 +133,10 @@ def test_an_application_sees_changes_keeps_the_last_good_object_and_reports_why(
 def program(server: Server, words: str) -> Iterator["subprocess.Popen[str]"]:
     command = [sys.executable, "-u", "-c", example(words).replace("127.0.0.1:8888", f"127.0.0.1:{server.port}")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
-        yield running
-        running.kill()
+        try:
+            yield running
+        finally:
+            running.kill()
 
 
 def lines(running: "subprocess.Popen[str]", count: int) -> list[str]:
@@ -177,6 +179,12 @@ def test_the_example_of_pydantic_settings_makes_new_settings_after_a_change(sour
         assert ["size=20 name='billing'"] == lines(running, 1)
         set_size(source, "31")
         assert ["size=31 name='billing'"] == lines(running, 1)
+        # The former settings stay, and the program goes on.
+        set_size(source, "ten")
+        assert ["1 validation error for Settings", "size"] == lines(running, 2)
+        set_size(source, "32")
+        while (line := lines(running, 1)) != ["size=32 name='billing'"]:
+            assert "size=" not in line[0]
 
 
 def test_the_error_of_the_manual_is_the_one_of_the_library(source: Path) -> None:

@@ -14,8 +14,11 @@ STABLE, TARGET, OTHER = "0123456789abcdef", "fedcba9876543210", "0" * 16
 BILLING = {"app": "billing", "profile": "default", "label": "main"}
 # The console doesn't follow this key, so it knows no newest version of it.
 UNKNOWN = {"app": "orders", "profile": "prod", "label": "main"}
-# Lets the console know the stable version of the key.
-KNOWN = f"import('/console/session.js').then(({{ session }}) => void session.versions.set('billing:default:main', '{STABLE}'))"
+# Lets the console know the stable version of the key, once the version of the server has arrived.
+KNOWN = f"""
+import('/console/session.js').then(({{ session }}) =>
+  session.versions.has('billing:default:main') && session.versions.set('billing:default:main', '{STABLE}').size)
+"""
 COUNTS = {"connected": 3, "applied": 2, "rejected": 0, "silent": 1, "gone": 0, "unlisted": 0}
 
 
@@ -43,7 +46,7 @@ async def rows(page: Page) -> list[str]:
 async def test_in_a_roll_out_the_target_is_new_and_not_behind(page: Page, tmp_path: Path) -> None:
     more = {"target": TARGET, "rollout": "running"}
     async with opened(page, tmp_path, clients(STABLE, TARGET, OTHER, **more)):
-        await page.evaluate(KNOWN)
+        await page.wait(KNOWN)
         await view(page, "clients", "roll-out running")
         await picture(page, "clients-rollout")
         found = await rows(page)
@@ -60,7 +63,7 @@ async def test_in_a_roll_out_the_target_is_new_and_not_behind(page: Page, tmp_pa
 
 async def test_without_a_roll_out_the_version_is_the_newest(page: Page, tmp_path: Path) -> None:
     async with opened(page, tmp_path, clients(STABLE, TARGET)):
-        await page.evaluate(KNOWN)
+        await page.wait(KNOWN)
         await view(page, "clients", "Acknowledgements")
         found = await rows(page)
 
