@@ -185,6 +185,7 @@ LATE = [
     "vortexd.rollouts.keeper",
     "vortexd.rollouts.plan",
     "vortexd.rollouts.progress",
+    "vortexd.rollouts.reports",
     "vortexd.rollouts.rollout",
     # Commands that don't serve.
     "vortexd.cli.commands",

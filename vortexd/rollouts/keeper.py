@@ -15,19 +15,15 @@ from uuid import uuid4
 import structlog
 import trio
 
-from ..audit import Actor, Audit, Outcome
+from ..audit import Actor, Audit
 from ..core.errors import FormatError, RemoteError, ResolveError, UnknownLabel
 from ..core.model import Key
-from ..core.text import rfc3339
 from ..fleet import Seen
 from ..process.peers import Peers
 from ..shelf.acts import Acts
 from ..shelf.kind import Change
 from ..shelf.shelf import Shelf, slow, unavailable
 from .changes import (
-    ABORT,
-    PROMOTE,
-    RESUME,
     act_of,
     found,
     is_recorded,
@@ -41,6 +37,7 @@ from .changes import (
 from .counts import Counts, count
 from .plan import Rules
 from .progress import next_state
+from .reports import Reports
 from .rollout import Beginning, Labels, Plan, Rollout, Status
 
 log = structlog.get_logger()
@@ -49,8 +46,6 @@ log = structlog.get_logger()
 PATIENCE, START_PATIENCE, CLUSTER_PATIENCE = 5.0, 5.0, 3.0
 # The most acts that wait.
 MOST_WAITING = 20
-# The most reasons for failures that are remembered, so that the log has each of them once.
-MOST_WARNED = 100
 # Seconds between two looks at the instances while a roll-out runs, and until a failure is tried again.
 TICK, AGAIN = 0.25, 5.0
 # Seconds between two searches for keys whose version must be remembered, and the most keys of one search.
@@ -60,7 +55,6 @@ SWEEP, MOST_REMEMBERED = 5.0, 50
 SETTLING = 5.0
 # For so many seconds, workers that are late may still meet the record of a roll-out that is done.
 KEPT = 3_600.0
-_SERVER = Actor("vortexd")
 
 
 class Publications(Protocol):
@@ -132,7 +126,7 @@ class RolloutKeeper:
         self._shelf = shelf
         self._rules = rules
         self._instances = instances
-        self._audit = audit
+        self._reports = Reports(audit)
         self._peers = peers
         self._drives = drives
         self._now = now
@@ -145,8 +139,6 @@ class RolloutKeeper:
         # What has begun and isn't recorded yet, and why the last attempt failed.
         self._pending: dict[Key, Beginning] = {}
         self._problem = ""
-        # The reasons that the log names already.
-        self._warned: set[str] = set()
         self._acts = Acts[Rollout]("roll-outs", PATIENCE, MOST_WAITING, self._wake)
         self._woken = trio.Event()
         # Whether other workers may not have heard of the last change.
@@ -282,17 +274,7 @@ class RolloutKeeper:
         before, self._records = self._records, {each.key: each for each in records}
         await self._publications.roll_by(records)
         if self._drives():
-            await self._report_ends(before)
-
-    async def _report_ends(self, before: Mapping[Key, Rollout]) -> None:
-        """Log and record which roll-outs are over because their documents are the stable ones again."""
-        for key, old in before.items():
-            new = self._records.get(key)
-            has_ended = old.status is not Status.DONE and new is not None and new.status is Status.DONE
-            if has_ended and new is not None and new.id != old.id and new.target == old.stable:
-                reason = f"the document is that of version {old.stable} again"
-                log.info("roll-out ended", **_facts(old), reason=reason)
-                await self._audit.record("rollout end", _SERVER, str(key), Outcome.DONE, reason, **_details(old))
+            await self._reports.ended(before, self._records)
 
     async def _write(self, change: Callable[[Sequence[Rollout]], Sequence[Rollout]]) -> None:
         """Change the records, and put them in force.
@@ -317,7 +299,7 @@ class RolloutKeeper:
             await self._write(change)
         except RemoteError as error:
             self._problem = error.reason
-            self._report_problem(error.reason, list(pending))
+            self._reports.unwritten(error.reason, list(pending))
             return
         # A version that only is to be remembered needs no record.
         left = {
@@ -332,16 +314,16 @@ class RolloutKeeper:
         mine = set(ids)
         for each in self._records.values():
             if each.id in mine and each.status is Status.RUNNING:
-                log.info("roll-out begun", **_facts(each), steps=each.plan.steps, stable=each.stable)
+                self._reports.begun(each)
         if not left:
             self._problem = ""
-            self._warned.clear()
+            self._reports.written()
             return
         try:
             change([*self._records.values()])
         except RemoteError as error:
             self._problem = error.reason
-            self._report_problem(error.reason, list(left))
+            self._reports.unwritten(error.reason, list(left))
 
     def _with_beginnings(
         self,
@@ -357,18 +339,6 @@ class RolloutKeeper:
             most=self._shelf.most,
             max_record_bytes=self._shelf.max_record_bytes,
         )
-
-    def _report_problem(self, reason: str, keys: Sequence[Key]) -> None:
-        if reason not in self._warned:
-            if len(self._warned) >= MOST_WARNED:
-                self._warned.clear()
-            self._warned.add(reason)
-            log.warning(
-                "roll-out not written",
-                keys=[str(key) for key in keys[:10]],
-                reason=reason,
-                consequence="clients keep the version that they have, and no instance gets the new one",
-            )
 
     # Steps.
 
@@ -412,7 +382,7 @@ class RolloutKeeper:
                 for each in due:
                     await self._take([each])
                 return
-            self._report_problem(error.reason, [before.key for before, _, _ in due])
+            self._reports.unwritten(error.reason, [before.key for before, _, _ in due])
             return
         # A person at another worker may have been faster. If it is done, its record may be too large.
         records = self._records
@@ -422,7 +392,7 @@ class RolloutKeeper:
             if records.get(after.key) is after or (after.status is Status.DONE and after.key not in records)
         ]
         for after, counts in taken:
-            await self._report(after, counts)
+            await self._reports.stepped(after, counts)
             await self._acts.do_all()
 
     @property
@@ -440,31 +410,10 @@ class RolloutKeeper:
             return f"this server hasn't read version {rollout.target} yet; try again"
         return mine[1]
 
-    async def _report(self, after: Rollout, counts: Counts) -> None:
-        """Log and record what has become of a roll-out."""
-        facts = _facts(after)
-        if after.status is Status.HALTED:
-            log.warning(
-                "roll-out halted",
-                **facts,
-                reason=after.reason,
-                consequence=f"all instances get version {after.stable} back",
-                remedy="revert the commit, or resume, abort or promote the roll-out",
-            )
-            await self._audit.record(
-                "rollout halt", _SERVER, str(after.key), Outcome.DONE, after.reason, **_details(after)
-            )
-        elif after.status is Status.DONE:
-            log.info("roll-out done", **facts, applied=counts.applied, since=rfc3339(after.began, "seconds"))
-            await self._audit.record("rollout end", _SERVER, str(after.key), Outcome.DONE, "", **_details(after))
-        elif after.reach is not None:
-            share = after.plan.steps[after.step]
-            log.info("roll-out step begun", **facts, share=share, named=counts.named)
-
     # Acts.
 
     async def _act(self, act: str, key: Key, target: str | None, reason: str, actor: Actor) -> Rollout:
-        name, now = f"rollout {act}", self._now()
+        now = self._now()
         try:
             if key in self._pending:
                 raise unavailable(f"the roll-out of this key isn't recorded yet: {self._problem or 'try again'}")
@@ -472,27 +421,11 @@ class RolloutKeeper:
             parts = act, key, target, reason, actor.name, now, self._files_of, self._shelf.max_record_bytes
             await self._write(act_of(*parts))
         except RemoteError as error:
-            outcome = Outcome.FAILED if error.status >= 500 else Outcome.REFUSED
-            details = {} if target is None else {"version": target}
-            await self._audit.record(name, actor, str(key), outcome, reason, **details, problem=error.reason)
+            await self._reports.refused(act, key, target, reason, actor, error)
             raise
         # If it is promoted, its record may be too large.
         after = self._records.get(key) or promoted(before, reason, actor.name, now, before.labels)
-        facts = _facts(after)
-        if act == RESUME:
-            log.info("roll-out resumed", **facts, by=actor.name, reason=reason)
-        elif act == ABORT:
-            log.warning(
-                "roll-out aborted",
-                **facts,
-                by=actor.name,
-                reason=reason,
-                consequence=f"all instances get version {after.stable} until the document changes again",
-                remedy="revert the commit, because a server without this state serves the newest one",
-            )
-        elif act == PROMOTE:
-            log.info("roll-out promoted", **facts, by=actor.name, reason=reason)
-        await self._audit.record(name, actor, str(key), Outcome.DONE, reason, **_details(after))
+        await self._reports.acted(act, after, reason, actor)
         return after
 
     def _files_of(self, rollout: Rollout) -> Labels:
@@ -531,7 +464,7 @@ class RolloutKeeper:
             if over and self._drives():
                 await self._write(partial(without, over))
         except RemoteError as error:
-            self._report_problem(error.reason, [each.key for each in beginnings] or over)
+            self._reports.unwritten(error.reason, [each.key for each in beginnings] or over)
 
     def _remembered(self, key: Key, plan: Plan) -> Beginning | None:
         try:
@@ -540,20 +473,3 @@ class RolloutKeeper:
             return None
         found = None if mine is None else Beginning(key, mine[0], mine[0], None, None, plan, mine[1])
         return None if found is None or too_large(found, self._shelf.max_record_bytes) else found
-
-
-def _facts(rollout: Rollout) -> dict[str, object]:
-    """Return what each event of the log says about a roll-out."""
-    return {
-        "key": str(rollout.key),
-        "version": rollout.target,
-        "commit": rollout.commit,
-        "author": rollout.author,
-        "step": rollout.step + 1,
-    }
-
-
-def _details(rollout: Rollout) -> dict[str, str]:
-    """Return what the audit log says about a roll-out."""
-    details = {"version": rollout.target, "stable": rollout.stable, "step": str(rollout.step + 1)}
-    return details | ({"commit": rollout.commit} if rollout.commit else {})
