@@ -250,7 +250,7 @@ def test_a_server_that_is_killed_during_a_judgement_has_published_nothing_and_le
     change("port: 1\n")
     with Server(tmp_path / "x", settings=settings) as server:
         until(lambda: len([*(tmp_path / "state" / "accepted").glob("*.json")]) == 1)
-        # Each worker serves it. One that starts later would wait for the verdict on the next change.
+        # Each worker serves it. A worker that starts later would wait for the verdict on the next change.
         until(lambda: gates(server) == [[]] * workers)
         change("port: 2\nname: slow\n")
         until(lambda: pids.exists() and len(pids.read_text().split()) == workers)

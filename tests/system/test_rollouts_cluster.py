@@ -278,7 +278,7 @@ def started(tmp_path_factory: pytest.TempPathFactory, etcd: EtcdServers) -> Iter
 
 @pytest.fixture
 def nodes(started: Nodes) -> Nodes:
-    """Two nodes that run and know each other. Those that the test before has ended start again."""
+    """Two nodes that run and know each other. A node that the former test has ended starts again."""
 
     async def start() -> None:
         async with trio.open_nursery() as nursery:

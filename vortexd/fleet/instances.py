@@ -245,7 +245,7 @@ class Fleet:
 
         If a key is in a roll-out, this takes about a microsecond for each of its instances.
         """
-        return [self._counts(key, self._rolls[key], self._split(key)) for key in keys if key in self._rolls]
+        return [self._counts(key, self._rolls[key], self._candidate_of(key)) for key in keys if key in self._rolls]
 
     def keys(self) -> Collection[Key]:
         """Return the keys that have instances, or had instances."""
@@ -283,7 +283,7 @@ class Fleet:
         totals = {(application, state): 0 for application in (*self._settings.applications, OTHER) for state in STATES}
         for key, roll in self._rolls.items():
             application = key.application if key.application in named else OTHER
-            state = self._counts(key, roll, self._split(key))
+            state = self._counts(key, roll, self._candidate_of(key))
             for name in STATES:
                 totals[application, name] += getattr(state, name)
         return totals
@@ -325,15 +325,9 @@ class Fleet:
         if not (roll.live or roll.gone or roll.unlisted):
             del self._rolls[key]
 
-    def _split(self, key: Key) -> Split | None:
-        candidate = self._candidate_of(key)
-        if candidate is None or candidate.phase != RUNNING:
-            return None
-        return Split(key, self._version_of(key), candidate)
-
-    def _counts(self, key: Key, roll: Roll, split: Split | None) -> KeyState:
-        version, candidate = self._version_of(key), self._candidate_of(key)
-        applied, rejected = roll.count(version, split)
+    def _counts(self, key: Key, roll: Roll, candidate: Candidate | None) -> KeyState:
+        version = self._version_of(key)
+        applied, rejected = roll.count(version, _split(key, version, candidate))
         connected = len(roll.live) + roll.unlisted
         former = len(roll.former) + roll.gone_former
         gone = len(roll.gone)
@@ -348,8 +342,9 @@ class Fleet:
     def _state(
         self, key: Key, only: str | None, named: Collection[str] | None, after: Cursor | None, limit: int
     ) -> KeyState:
-        roll, split = self._rolls[key], self._split(key)
-        state = self._counts(key, roll, split)
+        roll, candidate = self._rolls[key], self._candidate_of(key)
+        state = self._counts(key, roll, candidate)
+        split = _split(key, state.version, candidate)
         if not limit or only == NOBODY or (only is not None and not getattr(state, only)):
             return state
         candidates = roll.see(state.version, only, split)
@@ -374,6 +369,11 @@ def records_of(connected: Iterable[ConnectedRow], gone: Iterable[GoneRow] = ()) 
     return records + [
         Record(key, name, each.connection, each.ack or each.before_restart, each.left) for key, name, each in gone
     ]
+
+
+def _split(key: Key, version: str | None, candidate: Candidate | None) -> Split | None:
+    """Return the two versions that instances are expected to apply, or None if all of them are expected to apply one."""
+    return Split(key, version, candidate) if candidate is not None and candidate.phase == RUNNING else None
 
 
 def _place(candidate: tuple[str, str, Instance | None]) -> tuple[str, str]:

@@ -252,9 +252,9 @@ class Opener:
         # The fleet knows only the plain key. The instances of one key share the object.
         main = (self._keys.in_use(plain(key)) or plain(key)) if isinstance(key, CandidateKey) else key
         made = Instance
-        if not wanted.instance:
-            made = CanaryInstance if wanted.wants_candidate else Instance
-        elif form.events is not None or not admission.may(Right.REPORT, main):
+        if not wanted.instance and wanted.wants_candidate:
+            made = CanaryInstance
+        elif wanted.instance and (form.events is not None or not admission.may(Right.REPORT, main)):
             made = MuteInstance
         instance = made(main, connection_id, sys.intern(host), wanted.instance, self._now())
         hello = None

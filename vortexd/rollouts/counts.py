@@ -9,8 +9,8 @@ from .rollout import Rollout, place_of
 
 # The most names of instances in a reason.
 SHOWN = 3
-# The clocks of two nodes may differ by so many seconds if a roll-out was resumed. What instances have said before that must not
-# count, and a person takes longer to resume it.
+# The clocks of two nodes may differ by so many seconds after a roll-out was resumed. Acknowledgements from before the resumption
+# must not count, and a person needs more time than this to resume a roll-out.
 RESUMED_SKEW = 2.0
 
 

@@ -75,7 +75,7 @@ class Reports:
             log.info("roll-out step begun", **facts, share=share, named=counts.named)
 
     async def ended(self, before: Mapping[Key, Rollout], now: Mapping[Key, Rollout]) -> None:
-        """Report the roll-outs that are over because their documents are the stable ones again.
+        """Report each roll-out that a revert has ended: the document of its key is the stable one again.
 
         Args:
             before, now: The former records and the present ones.

@@ -20,7 +20,7 @@ class _Work(Generic[T]):
     Attributes:
         has_begun: Whether it can no longer be given up.
         error: The reason why it wasn't done, or None.
-        results: What it returned, or nothing as long as it isn't done.
+        results: The value that the act has returned. Until it is done, there is none.
     """
 
     do: Callable[[], Awaitable[T]]
@@ -35,7 +35,7 @@ class Acts(Generic[T]):
     """The acts that wait for a task.
 
     Args:
-        nouns: What people call the records that the acts change: "pins".
+        nouns: The plural name of the records, for messages to people: "pins".
         patience: The seconds for which a caller waits.
         most: The most acts that wait.
         wake: Called when there is an act. The task then calls `do_all`.
